@@ -1,0 +1,26 @@
+"""Data sets of normal and anomalous images, and how training and evaluation read them."""
+
+from jaxflow.data.augment import AUGMENTATIONS
+from jaxflow.data.example import AnomalyDataset, Example, Split
+from jaxflow.data.loading import DATASETS, load_dataset
+from jaxflow.data.pipeline import (
+    epoch_batches,
+    padded_batches,
+    read_images,
+    read_masks,
+    train_iterator,
+)
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "AnomalyDataset",
+    "Example",
+    "Split",
+    "epoch_batches",
+    "load_dataset",
+    "padded_batches",
+    "read_images",
+    "read_masks",
+    "train_iterator",
+]

@@ -1,0 +1,208 @@
+"""The tensorflow-datasets builder that every data set shares; none of it needs TensorFlow."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxflow.data.example import NORMAL, Example, Split
+from jaxflow.data.image import decode_image, decode_mask
+from jaxflow.data.records import Listing, Record, check_records, read_content
+from jaxflow.errors import InputError
+
+
+class AnomalyBuilder(
+    tfds.core.GeneratorBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg]
+):
+    """Prepare and read one category of a data set.
+
+    A new data set is a subclass with `name`, `list_records` and, if it has fixed categories,
+    `BUILDER_CONFIGS`, and a line in `jaxflow.data.DATASETS`. Subclasses are not registered with
+    tensorflow-datasets: their names could collide with those of a later release of it.
+
+    Args:
+      listing: the images, as `list_records` gives them; by default they are listed from the
+        manual download folder when the data are prepared.
+      **kwargs: arguments of `tfds.core.GeneratorBasedBuilder` (data_dir, config, version).
+    """
+
+    name = "anomaly"
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = []
+    MANUAL_DOWNLOAD_INSTRUCTIONS: str | None = None
+
+    # Where tensorflow-datasets looks for the checksums of downloads, of which there are none. To
+    # find it by itself it imports importlib_resources, which it does not install.
+    code_path = None
+
+    # list_records(*, data_dir: str | None, category: str | None, **options) -> Listing
+    list_records: ClassVar[Callable[..., Listing]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(skip_registration=True, **kwargs)
+
+    def __init__(self, *, listing: Listing | None = None, **kwargs: Any):
+        self._listing = listing
+        super().__init__(**kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "image": tfds.features.Image(),
+            # The bytes of an image file as well, but empty where there is no mask.
+            "mask": tfds.features.Tensor(shape=(), dtype=np.object_),
+            "label": tfds.features.ClassLabel(names=["normal", "anomalous"]),
+            "defect": tfds.features.Text(),
+            "name": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        listing = self._listing
+        if listing is None:
+            manual = os.fspath(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
+            category = self.builder_config.name if self.builder_config else None
+            listing = self.list_records(data_dir=manual, category=category)
+        self.info.metadata["fingerprint"] = check_records(listing)
+        self.info.metadata["index"] = {
+            split: [[record.name, record.defect, record.mask is not None] for record in records]
+            for split, records in listing.splits.items()
+        }
+        return {
+            split: self._generate_examples(records) for split, records in listing.splits.items()
+        }
+
+    def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for key, record in enumerate(records):
+            yield (
+                key,
+                {
+                    "image": read_content(record.image),
+                    "mask": b"" if record.mask is None else read_content(record.mask),
+                    "label": int(record.defect != NORMAL),
+                    "defect": record.defect,
+                    "name": record.name,
+                },
+            )
+
+    # The two lines that tensorflow-datasets prints around a preparation speak of downloads.
+    def _log_download_bytes(self) -> None:
+        pass
+
+    def _log_download_done(self) -> None:
+        pass
+
+
+def category_configs(categories: Sequence[str]) -> list[tfds.core.BuilderConfig]:
+    """Make one builder config per category.
+
+    Args:
+      categories: their names.
+
+    Returns:
+      Configs of these names, in order.
+    """
+    return [tfds.core.BuilderConfig(name=category) for category in categories]
+
+
+def default_cache_dir() -> Path:
+    """Find where tensorflow-datasets keeps prepared data.
+
+    Returns:
+      The folder named by the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
+    """
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def prepare(
+    builder_class: type[AnomalyBuilder], listing: Listing, cache_dir: str | None
+) -> AnomalyBuilder:
+    """Prepare a listing, or find it prepared.
+
+    The folder is named by the listing's cache key, so a change of the files leads to another
+    folder and what was prepared before it is not read. tensorflow-datasets writes into a
+    temporary folder and renames it at the end: an interrupted preparation is never read. Nothing is
+    downloaded, and the progress bars of tensorflow-datasets are switched off.
+
+    Args:
+      builder_class: the data set.
+      listing: its images.
+      cache_dir: where to keep prepared data; `default_cache_dir()` by default.
+
+    Returns:
+      A builder whose data can be read.
+
+    Raises:
+      InputError: if an image or mask is bad, or the folder cannot be written.
+    """
+    root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+    folder = root / "jaxflow" / listing.cache_key()
+    config = listing.category if builder_class.BUILDER_CONFIGS else None
+    builder = builder_class(listing=listing, data_dir=folder, config=config)
+    if builder.data_path.exists():
+        return builder
+    tfds.disable_progress_bar()
+    try:
+        builder.download_and_prepare(
+            file_format="array_record",
+            download_dir=root / "jaxflow" / "downloads",
+            download_config=tfds.download.DownloadConfig(
+                try_download_gcs=False, register_checksums=False
+            ),
+        )
+    except OSError as error:
+        if builder.data_path.exists():
+            # Another process prepared the same data meanwhile, and its copy is as good.
+            return builder_class(listing=listing, data_dir=folder, config=config)
+        raise InputError(
+            f"{folder}: prepared data cannot be written: {error.strerror or error}; "
+            "choose another cache_dir"
+        ) from error
+    return builder
+
+
+def read_split(builder: AnomalyBuilder, split: str) -> Split | None:
+    """Open one split of prepared data.
+
+    Args:
+      builder: from `prepare`.
+      split: "train" or "test".
+
+    Returns:
+      The split, in the order of the listing; None if the data set has no such split.
+    """
+    index = builder.info.metadata["index"].get(split)
+    if index is None:
+        return None
+    records = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    names, defects, _ = (list(column) for column in zip(*index, strict=True))
+    return Split.of(_Decoded(records), names, defects)
+
+
+class _Decoded:
+    """Prepared records as examples, decoded at each access."""
+
+    def __init__(self, records: Sequence[dict[str, Any]]):
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._records[index]
+        name, defect = record["name"].decode(), record["defect"].decode()
+        image = decode_image(record["image"], name=name)
+        mask = None
+        if record["mask"]:
+            mask = decode_mask(record["mask"], name=f"mask of {name}")
+        elif defect == NORMAL:
+            mask = np.zeros(image.shape[:2], np.bool_)
+        return Example(image, mask, int(defect != NORMAL), defect, name)

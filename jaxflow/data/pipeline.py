@@ -1,0 +1,172 @@
+"""Examples to batches, fed by grain: in order once, or shuffled without end."""
+
+import functools
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from jaxflow.data.example import Example, Split
+from jaxflow.data.image import resize_image, resize_mask
+from jaxflow.errors import InputError
+
+
+def read_images(split: Split, size: tuple[int, int], *, num_threads: int = 4) -> np.ndarray:
+    """Read all images of a split into memory, resized.
+
+    Args:
+      split: n examples.
+      size: (height, width), pixels.
+      num_threads: threads that decode.
+
+    Returns:
+      u8[n, height, width, 3], in the order of the split whatever the threads.
+    """
+    images = np.empty((len(split), *size, 3), np.uint8)
+    for i, example in enumerate(_in_order(split, num_threads)):
+        images[i] = resize_image(example.image, size)
+    return images
+
+
+def read_masks(split: Split, size: tuple[int, int], *, num_threads: int = 4) -> np.ndarray | None:
+    """Read all masks of a split into memory, resized.
+
+    Args:
+      split: n examples.
+      size: (height, width), pixels.
+      num_threads: threads that decode.
+
+    Returns:
+      bool[n, height, width], True where anomalous, in the order of the split; None if an
+      anomalous example has no mask.
+    """
+    masks = np.empty((len(split), *size), np.bool_)
+    for i, example in enumerate(_in_order(split, num_threads)):
+        if example.mask is None:
+            return None
+        masks[i] = resize_mask(example.mask, size)
+    return masks
+
+
+def train_iterator(
+    split: Split,
+    *,
+    size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    augmentation: grain.transforms.RandomMap | None = None,
+    num_threads: int = 4,
+    cache: bool = True,
+) -> grain.DatasetIterator:
+    """Iterate over shuffled batches without end.
+
+    Epoch e consists of the n // batch_size batches `epoch_batches(n, batch_size, seed, e)`: it
+    visits each image at most once, and the remainder is left out (another one in each epoch).
+    The batches depend on the seed alone, not on the threads. `get_state()` gives a
+    JSON-able position, `set_state(position)` of any iterator made with the same arguments
+    continues there exactly, without reading what came before.
+
+    Args:
+      split: n examples.
+      size: (height, width), pixels.
+      batch_size: images in a batch.
+      seed: of the order and of the augmentation.
+      augmentation: random map over {"image": u8[height, width, 3]}, drawn anew in each epoch; from
+        `AUGMENTATIONS`.
+      num_threads: threads that decode, resize and augment.
+      cache: whether to read all images at once and keep them, resized, in memory (3 n height
+        width bytes); otherwise they are decoded again in each epoch.
+
+    Returns:
+      An iterator over {"image": u8[batch_size, height, width, 3]}.
+
+    Raises:
+      InputError: if the split has fewer images than a batch.
+    """
+    order = _Order(len(split), batch_size, seed)
+    if cache:
+        images = read_images(split, size, num_threads=num_threads)
+        dataset = grain.MapDataset.source(order).map(lambda i: {"image": images[i]})
+    else:
+        dataset = grain.MapDataset.source(order).map(
+            lambda i: {"image": resize_image(split[i].image, size)}
+        )
+    if augmentation is not None:
+        dataset = dataset.random_map(augmentation, seed=seed)
+    # Threads prefetch elements of the last stage, here batches: a few of them are enough.
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
+    return iter(dataset.batch(batch_size, drop_remainder=True).to_iter_dataset(options))
+
+
+def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """Give the order of one epoch of training.
+
+    A pure function, so training on features that were computed once sees the same batches as
+    training on images.
+
+    Args:
+      n: number of examples.
+      batch_size: examples in a batch.
+      seed: of the order.
+      epoch: which epoch, from 0.
+
+    Returns:
+      i64[n // batch_size, batch_size]: distinct numbers below n.
+
+    Raises:
+      InputError: if there are fewer examples than a batch has.
+    """
+    if not 1 <= batch_size <= n:
+        raise InputError(
+            f"batch_size must be from 1 to the number of training images, {n}, got {batch_size}; "
+            "set a smaller batch_size or add images"
+        )
+    steps = n // batch_size
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int64)
+
+
+def padded_batches(n: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Visit each of n examples exactly once, in batches of one size.
+
+    Args:
+      n: number of examples.
+      batch_size: examples in a batch.
+
+    Yields:
+      indices i64[batch_size] and valid bool[batch_size]: where not valid, which can be at the end
+      of the last batch alone, the index repeats the last example and its result is to be dropped.
+
+    Raises:
+      ValueError: if batch_size is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    for start in range(0, n, batch_size):
+        indices = np.arange(start, start + batch_size, dtype=np.int64)
+        yield np.minimum(indices, n - 1), indices < n
+
+
+class _Order:
+    """The endless order of training, as a source for grain: position -> index of an example."""
+
+    def __init__(self, n: int, batch_size: int, seed: int):
+        self._epoch = functools.lru_cache(maxsize=4)(
+            lambda epoch: epoch_batches(n, batch_size, seed, epoch).reshape(-1)
+        )
+        self._epoch_length = len(self._epoch(0))
+
+    def __len__(self) -> int:
+        # Training never reaches it, and grain wants a length.
+        return 2**60
+
+    def __getitem__(self, position: int) -> int:
+        epoch, offset = divmod(int(position), self._epoch_length)
+        return int(self._epoch(epoch)[offset])
+
+
+def _in_order(split: Split, num_threads: int) -> Iterator[Example]:
+    if len(split) == 0:
+        return iter(())
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 * num_threads)
+    return iter(grain.MapDataset.source(split).to_iter_dataset(options))

@@ -1,0 +1,111 @@
+"""A frozen encoder: a module, its weights, and how images are made ready for it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxflow.encoders.module import FeatureModule
+from jaxflow.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoder:
+    """Map images to feature maps, purely: `maps = encoder(encoder.variables, images)`.
+
+    Attributes:
+      name: key of `ENCODERS`.
+      tag: timm's name of the training recipe, e.g. tv_in1k; None if nobody said.
+      weights: the source as given: hub, random or a path.
+      sha256: of the weights file, in hexadecimal; None for random weights.
+      stages: which maps (see `FeatureModule`).
+      module: the Linen module.
+      variables: its variables, f32 arrays of numpy.
+      mean: per color, in units of the intensity range [0, 1].
+      std: per color, in the same units.
+      input_size: default side of the (square) input, pixels.
+      size_multiple: what both sides of the input must be divisible by.
+    """
+
+    name: str
+    tag: str | None
+    weights: str
+    sha256: str | None
+    stages: tuple[int, ...]
+    module: FeatureModule
+    variables: Any
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    input_size: int
+    size_multiple: int = 1
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each map."""
+        return self.module.channels
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Input pixels along one side of one position of each map."""
+        return self.module.strides
+
+    def __call__(self, variables: Any, images: jax.Array | np.ndarray) -> tuple[jax.Array, ...]:
+        """Give the feature maps of images: standardize (x / 255 - mean) / std, then the module.
+
+        Args:
+          variables: `self.variables`, or a copy of them placed or replicated elsewhere.
+          images: u8[b, h, w, 3], or floating point, intensities in [0, 255].
+
+        Returns:
+          One map f32[b, ceil(h / stride), ceil(w / stride), channels] a stage.
+
+        Raises:
+          InputError: if the encoder cannot take images of this size.
+          ValueError: if the images are not [b, h, w, 3].
+        """
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(f"images must be [b, h, w, 3], got {list(images.shape)}")
+        self.check_input_size((images.shape[1], images.shape[2]))
+        scale = 1.0 / (255.0 * np.asarray(self.std))
+        offset = -np.asarray(self.mean) / np.asarray(self.std)
+        dtype = self.module.dtype
+        x = jnp.asarray(images).astype(jnp.promote_types(dtype, jnp.float32))
+        x = x * jnp.asarray(scale, x.dtype) + jnp.asarray(offset, x.dtype)
+        maps: Any = self.module.apply(variables, x.astype(dtype))
+        return tuple(m.astype(jnp.float32) for m in maps)
+
+    def map_sizes(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Give the (height, width) of each map for an input of (height, width).
+
+        Raises:
+          InputError: if the encoder cannot take that size.
+        """
+        self.check_input_size(size)
+        height, width = size
+        return tuple((-(-height // s), -(-width // s)) for s in self.strides)
+
+    def check_input_size(self, size: tuple[int, int]) -> None:
+        """Check that the encoder takes an input of (height, width).
+
+        Raises:
+          InputError: if a side is not a multiple of `size_multiple`, or shorter than a position of
+            the coarsest map.
+        """
+        height, width = size
+        least, multiple = max(self.strides), self.size_multiple
+        if min(height, width) < least:
+            raise InputError(
+                f"input size {height} x {width}: too small for {self.name} at stages "
+                f"{list(self.stages)}, expected at least {least} x {least}"
+            )
+        if height % multiple or width % multiple:
+            raise InputError(
+                f"input size {height} x {width}: {self.name} takes multiples of {multiple}, e.g. "
+                f"{_nearest(height, multiple)} x {_nearest(width, multiple)}"
+            )
+
+
+def _nearest(side: int, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple

@@ -1,0 +1,209 @@
+"""The encoders by name, and the one function that loads them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxflow.encoders.cait import CaiTBlock
+from jaxflow.encoders.deit import DeiTBlock
+from jaxflow.encoders.encoder import Encoder
+from jaxflow.encoders.layout import build_params, torch_shapes
+from jaxflow.encoders.mobilenetv3 import MobileNetV3
+from jaxflow.encoders.module import FeatureModule
+from jaxflow.encoders.random_weights import random_variables
+from jaxflow.encoders.resnet import BasicBlock, Bottleneck, ResNet
+from jaxflow.encoders.transformer import PATCH, VisionTransformer
+from jaxflow.encoders.weights import find_weights, read_tensors
+from jaxflow.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderSpec:
+    """How an encoder is built and where its weights are.
+
+    Attributes:
+      build: the module, but for `stages` and `dtype`.
+      stages: all that exist.
+      default_stages: those read unless others are asked for.
+      tags: timm's training recipes that fit (mean and std with them), the default first.
+      input_size: default side of the input, pixels.
+      size_multiple: what both sides of the input must be divisible by.
+      head_keys: keys, or prefixes ending in a dot, of parts that are never built.
+      mean: per color, in units of the intensity range [0, 1].
+      std: per color, in the same units.
+    """
+
+    build: Callable[..., FeatureModule]
+    stages: tuple[int, ...]
+    default_stages: tuple[int, ...]
+    tags: tuple[str, ...]
+    input_size: int
+    size_multiple: int = 1
+    head_keys: tuple[str, ...] = ()
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+_RESNET = functools.partial(
+    EncoderSpec, stages=(1, 2, 3, 4), default_stages=(1, 2, 3), input_size=256, head_keys=("fc.",)
+)
+
+
+def _deit(*, input_size: int, dim: int, heads: int) -> EncoderSpec:
+    return EncoderSpec(
+        build=functools.partial(
+            VisionTransformer,
+            block=DeiTBlock,
+            grid=input_size // PATCH,
+            prefix_tokens=("cls_token", "dist_token"),
+            dim=dim,
+            heads=heads,
+        ),
+        stages=tuple(range(12)),
+        default_stages=(7,),
+        tags=("fb_in1k",),
+        input_size=input_size,
+        size_multiple=PATCH,
+        head_keys=("head.", "head_dist."),
+    )
+
+
+def _cait(*, input_size: int, dim: int, heads: int, depth: int, block: int) -> EncoderSpec:
+    return EncoderSpec(
+        build=functools.partial(
+            VisionTransformer,
+            block=CaiTBlock,
+            grid=input_size // PATCH,
+            dim=dim,
+            heads=heads,
+        ),
+        stages=tuple(range(depth)),
+        default_stages=(block,),
+        tags=("fb_dist_in1k",),
+        input_size=input_size,
+        size_multiple=PATCH,
+        # The class token meets the patches only in blocks of its own, after all of these.
+        head_keys=("cls_token", "blocks_token_only.", "head."),
+    )
+
+
+ENCODERS: dict[str, EncoderSpec] = {
+    "resnet18": _RESNET(
+        build=functools.partial(ResNet, block=BasicBlock, stage_sizes=(2, 2, 2, 2)),
+        tags=("tv_in1k", "a1_in1k"),
+    ),
+    "wide_resnet50_2": _RESNET(
+        build=functools.partial(ResNet, block=Bottleneck, stage_sizes=(3, 4, 6, 3), width_factor=2),
+        tags=("tv_in1k", "racm_in1k", "tv2_in1k"),
+    ),
+    "deit_base_distilled_patch16_384": _deit(input_size=384, dim=768, heads=12),
+    "deit_tiny_distilled_patch16_224": _deit(input_size=224, dim=192, heads=3),
+    "cait_m48_448": _cait(input_size=448, depth=48, block=40, dim=768, heads=16),
+    "cait_xxs24_224": _cait(input_size=224, depth=24, block=20, dim=192, heads=4),
+    "mobilenetv3_large_100": EncoderSpec(
+        build=MobileNetV3,
+        stages=(1, 2, 3, 4, 5, 6, 7),
+        default_stages=(3, 5, 6),
+        tags=("ra_in1k",),
+        input_size=256,
+        head_keys=("conv_head.", "classifier."),
+    ),
+}
+
+
+def load_encoder(
+    name: str,
+    *,
+    stages: tuple[int, ...] | None = None,
+    weights: str = "hub",
+    tag: str | None = None,
+    revision: str | None = None,
+    seed: int = 0,
+    dtype: Any = jnp.float32,
+) -> Encoder:
+    """Load a frozen encoder: only what the asked maps need is built and read.
+
+    Args:
+      name: a key of `ENCODERS`.
+      stages: which maps, in increasing order (see `FeatureModule`); None: the encoder's default.
+      weights: "hub" (timm's repository on the Hugging Face hub, cached), the path of a .safetensors
+        file in timm's key names, or "random".
+      tag: timm's training recipe; None: with "hub" the encoder's first, else unknown.
+      revision: branch, tag or commit of the hub's repository; None: main.
+      seed: of "random" weights.
+      dtype: of the computation; weights are kept, and maps returned, in float32.
+
+    Returns:
+      The encoder, its variables in host memory.
+
+    Raises:
+      WeightsUnavailable: "hub", neither cached nor reachable.
+      InputError: no such encoder, stage or tag; weights that are not this encoder's.
+
+    Example:
+      >>> encoder = load_encoder("resnet18", weights="random")
+      >>> encoder.channels, encoder.map_sizes((256, 256))
+      ((64, 128, 256), ((64, 64), (32, 32), (16, 16)))
+    """
+    spec = _find_spec(name)
+    stages = spec.default_stages if stages is None else tuple(stages)
+    _check_stages(name, spec, stages)
+    _check_tag(name, spec, tag)
+    module = spec.build(stages=stages, dtype=dtype)
+    sha256 = None
+    if weights == "random":
+        variables = random_variables(module, seed, min(128, spec.input_size))
+    else:
+        tag = spec.tags[0] if weights == "hub" and tag is None else tag
+        file = find_weights(weights, f"timm/{name}.{tag or spec.tags[0]}", revision)
+        expected = torch_shapes(module.layout(), parameter_shapes(module, spec.input_size))
+        known = [key for s in spec.build(stages=spec.stages).layout().values() for key in s.keys()]
+        tensors = read_tensors(file.path, expected, {*known, *spec.head_keys})
+        variables, sha256 = {"params": build_params(module.layout(), tensors)}, file.sha256
+    return Encoder(
+        name=name,
+        tag=tag,
+        weights=weights,
+        sha256=sha256,
+        stages=stages,
+        module=module,
+        variables=variables,
+        mean=spec.mean,
+        std=spec.std,
+        input_size=spec.input_size,
+        size_multiple=spec.size_multiple,
+    )
+
+
+def parameter_shapes(module: FeatureModule, input_size: int) -> Any:
+    """Give the shapes of a module's parameters without allocating them."""
+    image = jax.ShapeDtypeStruct((1, input_size, input_size, 3), jnp.float32)
+    return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
+
+
+def _find_spec(name: str) -> EncoderSpec:
+    if name not in ENCODERS:
+        raise InputError(f"encoder {name!r}: does not exist, expected one of {', '.join(ENCODERS)}")
+    return ENCODERS[name]
+
+
+def _check_stages(name: str, spec: EncoderSpec, stages: tuple[int, ...]) -> None:
+    if not stages or any(s not in spec.stages for s in stages):
+        raise InputError(
+            f"encoder {name}: stages {list(stages)} do not all exist, "
+            f"expected some of {spec.stages[0]} to {spec.stages[-1]}"
+        )
+    if any(a >= b for a, b in zip(stages, stages[1:], strict=False)):
+        raise InputError(f"encoder {name}: stages {list(stages)} must be in increasing order")
+
+
+def _check_tag(name: str, spec: EncoderSpec, tag: str | None) -> None:
+    if tag is not None and tag not in spec.tags:
+        raise InputError(f"encoder {name}: no tag {tag!r}, expected one of {', '.join(spec.tags)}")

@@ -1,0 +1,137 @@
+"""All metrics of one set of scores in one call, and the reasons for those that are missing."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxflow.errors import InputError
+from jaxflow.evaluation.aupro import ranked_aupro
+from jaxflow.evaluation.metrics import ranked_auroc, ranked_average_precision, ranked_f1_max
+from jaxflow.evaluation.ranking import RankedScores, check_labels, check_scores, rank_scores
+
+RANKING_METRICS = ("auroc", "average_precision", "f1_max", "f1_max_threshold")
+THRESHOLD_METRICS = ("threshold", "fpr_at_threshold", "tpr_at_threshold")
+
+
+class Evaluation(NamedTuple):
+    """Metrics by name, and for each that could not be computed the reason."""
+
+    metrics: dict[str, float]
+    skipped: dict[str, str]
+
+
+def evaluate_scores(
+    labels: ArrayLike,
+    anomaly_scores: ArrayLike,
+    *,
+    masks: ArrayLike | None = None,
+    anomaly_maps: ArrayLike | None = None,
+    image_threshold: float | None = None,
+    pixel_threshold: float | None = None,
+    max_fpr: float = 0.3,
+) -> Evaluation:
+    """Compute every image and pixel metric that the given labels and masks allow.
+
+    Args:
+      labels: bool or 0/1 [b]; 1 is anomalous.
+      anomaly_scores: floating [b].
+      masks: bool or 0/1 [b, h, w], or None: then the pixel metrics are skipped.
+      anomaly_maps: floating [b, h, w], or None: then the pixel metrics are skipped.
+      image_threshold: from normal validation scores; score >= threshold predicts an anomaly.
+      pixel_threshold: the same for pixels.
+      max_fpr: where the integral of AUPRO ends.
+
+    Returns:
+      metrics: image_ and pixel_ auroc, average_precision, f1_max, f1_max_threshold, threshold,
+        fpr_at_threshold and tpr_at_threshold, and pixel_aupro; what cannot be computed is absent.
+      skipped: for each absent metric, the reason.
+
+    Raises:
+      InputError: if shapes differ, a score is not finite, a label is not 0/1, or the mask of an
+        image that is labelled normal is not empty.
+    """
+    truth = check_labels(labels, "image labels")
+    scores = check_scores(anomaly_scores, "anomaly scores")
+    if truth.ndim != 1:
+        raise InputError(f"image labels: expected shape [b], got {truth.shape}")
+    result = Evaluation({}, {})
+    ranked = rank_scores(truth, scores, "anomaly scores")
+    _add_ranking(result, "image", ranked)
+    _add_threshold(result, "image", ranked, image_threshold)
+    _add_pixels(result, truth, masks, anomaly_maps, pixel_threshold, max_fpr)
+    return result
+
+
+def _add_pixels(
+    result: Evaluation,
+    labels: np.ndarray,
+    masks: ArrayLike | None,
+    anomaly_maps: ArrayLike | None,
+    threshold: float | None,
+    max_fpr: float,
+) -> None:
+    """Add the pixel metrics; the normal pixels are sorted once for all of them."""
+    if masks is None or anomaly_maps is None:
+        reason = "no masks" if masks is None else "no anomaly maps"
+        names = [f"pixel_{name}" for name in RANKING_METRICS + THRESHOLD_METRICS]
+        result.skipped.update(dict.fromkeys([*names, "pixel_aupro"], reason))
+        return
+    truth, maps = check_labels(masks, "masks"), check_scores(anomaly_maps, "anomaly maps")
+    _check_masks(labels, truth)
+    ranked = rank_scores(truth, maps, "anomaly maps")
+    _add_ranking(result, "pixel", ranked)
+    _add_threshold(result, "pixel", ranked, threshold)
+    reason_missing = result.skipped.get("pixel_auroc")
+    if reason_missing:
+        result.skipped["pixel_aupro"] = reason_missing
+    else:
+        result.metrics["pixel_aupro"] = ranked_aupro(ranked.negatives, truth, maps, max_fpr)
+
+
+def _check_masks(labels: np.ndarray, masks: np.ndarray) -> None:
+    """Raise InputError if masks are not [b, h, w] or contradict the labels."""
+    if masks.ndim != 3 or masks.shape[0] != labels.size:
+        raise InputError(f"masks: expected shape [{labels.size}, h, w], got {masks.shape}")
+    wrong = np.flatnonzero(masks.any(axis=(1, 2)) & ~labels)
+    if wrong.size:
+        raise InputError(
+            f"masks: image {wrong[0]} is labelled normal and its mask is not empty ({wrong.size} "
+            "such images); correct the label or the mask"
+        )
+
+
+def _add_ranking(result: Evaluation, prefix: str, ranked: RankedScores) -> None:
+    """Add the metrics that need both classes, or say which class is missing."""
+    for kind, scores in (("normal", ranked.negatives), ("anomalous", ranked.positives)):
+        if scores.size == 0:
+            names = [f"{prefix}_{name}" for name in RANKING_METRICS]
+            result.skipped.update(dict.fromkeys(names, f"no {kind} {prefix} in the test set"))
+            return
+    best = ranked_f1_max(ranked)
+    result.metrics[f"{prefix}_auroc"] = ranked_auroc(ranked)
+    result.metrics[f"{prefix}_average_precision"] = ranked_average_precision(ranked)
+    result.metrics[f"{prefix}_f1_max"] = best.f1
+    result.metrics[f"{prefix}_f1_max_threshold"] = best.threshold
+
+
+def _add_threshold(
+    result: Evaluation, prefix: str, ranked: RankedScores, threshold: float | None
+) -> None:
+    """Add the error rates at a threshold that was chosen before the test set was seen."""
+    if threshold is None:
+        names = [f"{prefix}_{name}" for name in THRESHOLD_METRICS]
+        result.skipped.update(dict.fromkeys(names, "no threshold from validation scores"))
+        return
+    result.metrics[f"{prefix}_threshold"] = float(threshold)
+    for name, kind, scores in (
+        ("fpr", "normal", ranked.negatives),
+        ("tpr", "anomalous", ranked.positives),
+    ):
+        if scores.size == 0:
+            result.skipped[f"{prefix}_{name}_at_threshold"] = f"no {kind} {prefix} in the test set"
+        else:
+            # Searched in the scores' own type: a float64 key would copy all scores as float64.
+            key = np.asarray(threshold, dtype=scores.dtype)
+            above = scores.size - int(np.searchsorted(scores, key, side="left"))
+            result.metrics[f"{prefix}_{name}_at_threshold"] = above / scores.size

@@ -1,0 +1,90 @@
+"""Conditioners: the networks that read one half of the channels to transform the other."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+# PyTorch's default for a convolution and a dense layer: U(-1, 1) / sqrt(fan_in).
+_INPUT_INIT = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+
+
+def _hidden_width(ratio: float, channels: int) -> int:
+    return max(1, int(ratio * channels + 0.5))
+
+
+def _join(a: jax.Array, condition: jax.Array | None) -> jax.Array:
+    return a if condition is None else jnp.concatenate([a, condition.astype(a.dtype)], axis=-1)
+
+
+class ConvConditioner(nn.Module):
+    """Convolution k x k, ReLU, convolution k x k, both zero-padded to keep h and w.
+
+    Attributes:
+      kernel_size: k, odd.
+      hidden_ratio: hidden width over the channels of `a` (rounded, at least 1).
+      dtype: compute dtype of the convolutions; None computes in the dtype of `a`.
+      param_dtype: dtype of the parameters.
+      output_init: initializer of the last kernel; zeros make the flow start as a permutation.
+
+    Raises:
+      ValueError: if `kernel_size` is even, or `a` is not f[..., h, w, c].
+
+    Reference: arXiv 2111.07677, section 3.3 and Figure 2 (b).
+    """
+
+    kernel_size: int = 3
+    hidden_ratio: float = 1.0
+    dtype: jnp.dtype | None = None
+    param_dtype: jnp.dtype = jnp.float32
+    output_init: Callable = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(
+        self, a: jax.Array, condition: jax.Array | None = None, *, features: int
+    ) -> jax.Array:
+        """Map a f[..., h, w, c_a] (and condition f[..., h, w, d]) to f[..., h, w, features]."""
+        if self.kernel_size % 2 == 0 or self.kernel_size < 1:
+            raise ValueError(f"kernel_size must be odd and positive, got {self.kernel_size}")
+        if a.ndim < 3:
+            raise ValueError(f"a 2D flow takes x[..., h, w, c], got shape with {a.ndim} axes")
+        hidden = _hidden_width(self.hidden_ratio, a.shape[-1])
+        layer = {
+            "kernel_size": (self.kernel_size, self.kernel_size),
+            "padding": "SAME",
+            "dtype": self.dtype,
+            "param_dtype": self.param_dtype,
+            "precision": "highest",
+        }
+        x = nn.Conv(hidden, kernel_init=_INPUT_INIT, name="input", **layer)(_join(a, condition))
+        return nn.Conv(features, kernel_init=self.output_init, name="output", **layer)(nn.relu(x))
+
+
+class DenseConditioner(nn.Module):
+    """Dense, ReLU, dense, on the last axis alone.
+
+    Attributes:
+      hidden_ratio: hidden width over the width of the input, condition included.
+      dtype: compute dtype; None computes in the dtype of `a`.
+      param_dtype: dtype of the parameters.
+      output_init: initializer of the last kernel.
+
+    Reference: arXiv 2107.12571, section 4.2 (a decoder's subnet: d -> 2d -> ReLU -> out).
+    """
+
+    hidden_ratio: float = 2.0
+    dtype: jnp.dtype | None = None
+    param_dtype: jnp.dtype = jnp.float32
+    output_init: Callable = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(
+        self, a: jax.Array, condition: jax.Array | None = None, *, features: int
+    ) -> jax.Array:
+        """Map a f[..., c_a] (and condition f[..., d]) to f[..., features]."""
+        x = _join(a, condition)
+        layer = {"dtype": self.dtype, "param_dtype": self.param_dtype, "precision": "highest"}
+        hidden = _hidden_width(self.hidden_ratio, x.shape[-1])
+        x = nn.Dense(hidden, kernel_init=_INPUT_INIT, name="input", **layer)(x)
+        return nn.Dense(features, kernel_init=self.output_init, name="output", **layer)(nn.relu(x))

@@ -1,0 +1,53 @@
+"""Parameter counts are pinned, and what the asked maps do not need does not exist."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxflow.encoders import ENCODERS, load_encoder
+from jaxflow.encoders.registry import parameter_shapes
+
+# timm's counts of the parts that are built, less the batch norms' scales (folded: only a bias a
+# channel stays).
+COUNTS = {
+    ("resnet18", (1, 2, 3)): 2_780_544,
+    ("resnet18", (1, 2, 3, 4)): 11_171_712,
+    ("resnet18", (1,)): 157_184,
+    ("wide_resnet50_2", (1, 2, 3)): 24_842_752,
+    ("wide_resnet50_2", (1, 2, 3, 4)): 66_800_128,
+    ("deit_base_distilled_patch16_384", (7,)): 57_740_544,
+    ("deit_base_distilled_patch16_384", (2, 5, 11)): 86_092_032,
+    ("deit_tiny_distilled_patch16_224", (7,)): 3_745_344,
+    ("cait_m48_448", (40,)): 291_882_272,
+    ("cait_m48_448", (10, 47)): 341_511_936,
+    ("cait_xxs24_224", (20,)): 9_536_712,
+    ("mobilenetv3_large_100", (3, 5, 6)): 2_805_192,
+    ("mobilenetv3_large_100", (7,)): 2_959_752,
+}
+
+
+def count(name, stages):
+    spec = ENCODERS[name]
+    shapes = parameter_shapes(spec.build(stages=stages), spec.input_size)
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(("name", "stages"), COUNTS)
+def test_parameter_count_is_pinned(name, stages):
+    assert count(name, stages) == COUNTS[name, stages]
+
+
+def test_every_encoder_has_a_pinned_count():
+    assert {name for name, _ in COUNTS} == set(ENCODERS)
+
+
+def test_a_stage_is_not_run_unless_a_map_needs_it():
+    def equations(stages):
+        encoder = load_encoder("resnet18", stages=stages, weights="random")
+        images = np.zeros((1, 64, 64, 3), np.uint8)
+        return str(jax.make_jaxpr(encoder)(encoder.variables, images)).count(
+            "conv_general_dilated["
+        )
+
+    # Stem, then four convolutions a stage and one more where the shortcut changes its width.
+    assert [equations(s) for s in ((1,), (2,), (1, 2, 3), (4,))] == [5, 10, 15, 20]
