@@ -6,3 +6,15 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and leaves with exit code 2.
     """
+
+
+class RunStopped(RuntimeError):
+    """A run that ended early and can go on: says why, what is kept and how to continue.
+
+    Attributes:
+      exit_code: of the command line.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1):
+        super().__init__(message)
+        self.exit_code = exit_code

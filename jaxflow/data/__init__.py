@@ -1,8 +1,10 @@
 """Data sets of normal and anomalous images, and how training and evaluation read them."""
 
 from jaxflow.data.augment import AUGMENTATIONS
+from jaxflow.data.disturb import TEST_SETS, disturbed
 from jaxflow.data.example import AnomalyDataset, Example, Split
 from jaxflow.data.loading import DATASETS, load_dataset
+from jaxflow.data.mvtec import cflow_input_size
 from jaxflow.data.pipeline import (
     epoch_batches,
     padded_batches,
@@ -14,9 +16,12 @@ from jaxflow.data.pipeline import (
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "TEST_SETS",
     "AnomalyDataset",
     "Example",
     "Split",
+    "cflow_input_size",
+    "disturbed",
     "epoch_batches",
     "load_dataset",
     "padded_batches",

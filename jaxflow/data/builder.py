@@ -1,5 +1,6 @@
 """The tensorflow-datasets builder that every data set shares; none of it needs TensorFlow."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+
+# tensorflow-datasets reads its own files with it, and lets its error through.
+from google.protobuf.json_format import ParseError
 
 from jaxflow.data.example import NORMAL, Example, Split
 from jaxflow.data.image import decode_image, decode_mask
@@ -141,12 +145,13 @@ def prepare(
       A builder whose data can be read.
 
     Raises:
-      InputError: if an image or mask is bad, or the folder cannot be written.
+      InputError: if an image or mask is bad, the folder cannot be written, or what was prepared
+        in it before is damaged.
     """
     root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
     folder = root / "jaxflow" / listing.cache_key()
     config = listing.category if builder_class.BUILDER_CONFIGS else None
-    builder = builder_class(listing=listing, data_dir=folder, config=config)
+    builder = _open(builder_class, listing, folder, config)
     if builder.data_path.exists():
         return builder
     tfds.disable_progress_bar()
@@ -161,12 +166,33 @@ def prepare(
     except OSError as error:
         if builder.data_path.exists():
             # Another process prepared the same data meanwhile, and its copy is as good.
-            return builder_class(listing=listing, data_dir=folder, config=config)
+            return _open(builder_class, listing, folder, config)
         raise InputError(
             f"{folder}: prepared data cannot be written: {error.strerror or error}; "
             "choose another cache_dir"
         ) from error
     return builder
+
+
+def _open(
+    builder_class: type[AnomalyBuilder], listing: Listing, folder: Path, config: str | None
+) -> AnomalyBuilder:
+    """Make a builder and, if its data are there, check that their description can be read."""
+    try:
+        builder = builder_class(listing=listing, data_dir=folder, config=config)
+        stored = set(builder.info.metadata) if builder.data_path.exists() else None
+    except (ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _damaged(folder, "their description cannot be read") from error
+    if stored is not None and not {"fingerprint", "index"} <= stored:
+        raise _damaged(folder, "their description is gone")
+    return builder
+
+
+def _damaged(folder: Path, reason: str) -> InputError:
+    return InputError(
+        f"{folder}: prepared data are damaged ({reason}); delete this folder and start again, and "
+        "they are prepared anew"
+    )
 
 
 def read_split(builder: AnomalyBuilder, split: str) -> Split | None:
@@ -177,28 +203,39 @@ def read_split(builder: AnomalyBuilder, split: str) -> Split | None:
       split: "train" or "test".
 
     Returns:
-      The split, in the order of the listing; None if the data set has no such split.
+      The split, in the order of the listing; None if the data set has no such split. Indexing it
+      raises InputError where the prepared data were damaged since.
     """
     index = builder.info.metadata["index"].get(split)
     if index is None:
         return None
     records = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     names, defects, _ = (list(column) for column in zip(*index, strict=True))
-    return Split.of(_Decoded(records), names, defects)
+    folder = Path(builder.data_path)
+    return Split.of(_Decoded(records, names, folder), names, defects)
 
 
 class _Decoded:
     """Prepared records as examples, decoded at each access."""
 
-    def __init__(self, records: Sequence[dict[str, Any]]):
+    def __init__(self, records: Sequence[dict[str, Any]], names: Sequence[str], folder: Path):
         self._records = records
+        self._names = names
+        self._folder = folder
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
-        record = self._records[index]
-        name, defect = record["name"].decode(), record["defect"].decode()
+        try:
+            record = self._records[index]
+        except RuntimeError as error:
+            # All that array_record raises for a file that is cut short, changed or gone.
+            raise _damaged(self._folder, " ".join(str(error).split())) from error
+        name, defect = self._names[index], (record["defect"] or b"").decode()
+        if record["name"] != name.encode():
+            # A file that is cut at the end of one of its blocks opens, and its records are empty.
+            raise _damaged(self._folder, f"there is no {name} where it was stored")
         image = decode_image(record["image"], name=name)
         mask = None
         if record["mask"]:

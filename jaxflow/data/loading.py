@@ -4,18 +4,24 @@ import inspect
 
 import numpy as np
 
+from jaxflow.data.btad import Btad
 from jaxflow.data.builder import AnomalyBuilder, prepare, read_split
+from jaxflow.data.cifar10 import Cifar10
 from jaxflow.data.example import NORMAL, AnomalyDataset, Split
 from jaxflow.data.folder import Folder
 from jaxflow.data.magnetic_tile import MagneticTile
 from jaxflow.data.mvtec import MvtecAd
+from jaxflow.data.shanghaitech import ShanghaiTech
 from jaxflow.data.textures import Textures
 from jaxflow.errors import InputError
 
 DATASETS: dict[str, type[AnomalyBuilder]] = {
+    "btad": Btad,
+    "cifar10": Cifar10,
     "folder": Folder,
     "magnetic_tile": MagneticTile,
     "mvtec_ad": MvtecAd,
+    "shanghaitech": ShanghaiTech,
     "textures": Textures,
 }
 
@@ -40,7 +46,8 @@ def load_dataset(
         image unless 0.
       seed: of the choice of held-out images.
       cache_dir: where to keep prepared data; TFDS_DATA_DIR, else ~/tensorflow_datasets, by default.
-      **options: what the data set's `list_records` takes besides, such as the sizes of `textures`.
+      **options: what the data set's `list_records` takes besides, such as the sizes of `textures`
+        or the setting of `cifar10`.
 
     Returns:
       The data set; train and validation are disjoint and keep the order of the files' names.

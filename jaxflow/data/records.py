@@ -124,7 +124,8 @@ def check_records(listing: Listing, *, num_threads: int = 4) -> str:
     records = [record for split in listing.splits.values() for record in split]
     digest = hashlib.sha256(_json(dict(listing.parameters)))
     for path in listing.sources:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     errors = []
     with ThreadPoolExecutor(num_threads) as pool:
         for record, (content_hash, error) in zip(

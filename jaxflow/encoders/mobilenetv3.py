@@ -79,8 +79,8 @@ class SqueezeExcite(nn.Module):
 class Depthwise(nn.Module):
     """Depthwise convolution: y[p] = bias + sum_o kernel[o] * x[stride * p + o - size // 2].
 
-    Written as that sum, which XLA fuses into one loop: on the CPU its grouped convolution is 5 to 50
-    times slower.
+    Written as that sum, which XLA fuses into one loop: on the CPU its grouped convolution is 5 to
+    50 times slower.
     """
 
     size: int
@@ -130,7 +130,8 @@ class InvertedResidual(nn.Module):
 class MobileNetV3(FeatureModule):
     """Give the outputs of the groups of blocks of equal width, numbered 1 to 7.
 
-    CFLOW-AD reads the groups of 40, 112 and 160 channels: stages 3, 5 and 6.
+    CFLOW-AD reads the groups of 40, 112 and 160 channels: stages 3, 5 and 6. (Its code taps their
+    last projection before its batch norm and shortcut; here a map is the group's output.)
     """
 
     groups: tuple[tuple[BlockShape, ...], ...] = LARGE

@@ -136,7 +136,7 @@ def load_encoder(
       weights: "hub" (timm's repository on the Hugging Face hub, cached), the path of a .safetensors
         file in timm's key names, or "random".
       tag: timm's training recipe; None: with "hub" the encoder's first, else unknown.
-      revision: branch, tag or commit of the hub's repository; None: main.
+      revision: branch, tag or commit of the hub's repository, read with "hub" alone; None: main.
       seed: of "random" weights.
       dtype: of the computation; weights are kept, and maps returned, in float32.
 
@@ -159,6 +159,7 @@ def load_encoder(
     module = spec.build(stages=stages, dtype=dtype)
     sha256 = None
     if weights == "random":
+        tag = None  # Of no recipe.
         variables = random_variables(module, seed, min(128, spec.input_size))
     else:
         tag = spec.tags[0] if weights == "hub" and tag is None else tag

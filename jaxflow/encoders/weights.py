@@ -152,7 +152,12 @@ def _from_hub(repo: str, revision: str | None) -> pathlib.Path:
     _probe(repo, revision)
     try:
         return pathlib.Path(huggingface_hub.hf_hub_download(repo, HUB_FILE, revision=revision))
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise InputError(
+            f"encoder weights {repo}: the hub has no revision {revision or 'main'!r} of it; "
+            "give one that exists with --config.encoder.revision=NAME"
+        ) from error
+    except (errors.HTTPError, errors.XetDownloadError, OSError) as error:
         raise _unavailable(repo, revision, error) from error
 
 

@@ -7,6 +7,7 @@ is returned per position, so that a 2D flow gives a likelihood map:
 """
 
 from jaxflow.flows.affine import GlobalAffine
+from jaxflow.flows.cflow import CFlowDecoder
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
 from jaxflow.flows.convert import from_freia
@@ -15,11 +16,13 @@ from jaxflow.flows.distribution import FlowBijector, flow_distribution
 from jaxflow.flows.fastflow import FastFlow2D
 from jaxflow.flows.likelihood import position_log_prob
 from jaxflow.flows.permutation import PERMUTATIONS, HardPermutation, SoftPermutation
+from jaxflow.flows.position import position_encoding
 
 __all__ = [
     "COUPLINGS",
     "LOG_SCALES",
     "PERMUTATIONS",
+    "CFlowDecoder",
     "Chain",
     "ConvConditioner",
     "CouplingStep",
@@ -31,5 +34,6 @@ __all__ = [
     "SoftPermutation",
     "flow_distribution",
     "from_freia",
+    "position_encoding",
     "position_log_prob",
 ]

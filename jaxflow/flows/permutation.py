@@ -85,7 +85,8 @@ class SoftPermutation(nn.Module):
         )
         q, r = jnp.linalg.qr(gaussian)
         q = q * jnp.sign(jnp.diagonal(r))
-        return q.at[:, 0].multiply(jnp.sign(jnp.linalg.det(q)))
+        # slogdet, for the determinant's own product of pivots can overflow at 2,048 channels.
+        return q.at[:, 0].multiply(jnp.linalg.slogdet(q)[0])
 
     def forward(self, x: jax.Array) -> jax.Array:
         """Map x f[..., c] to z f[..., c]."""

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxflow.data import DATASETS, load_dataset
+from jaxflow.data import DATASETS
 from jaxflow.data.mvtec import CATEGORIES, MvtecAd
-from jaxflow.errors import InputError
 
 
 def write(path, shape=(12, 10, 3), seed=0):
@@ -33,28 +32,6 @@ def write_layout(folder, mask_name="{}_mask.png", suffix="png"):
             write(folder / "test" / defect / f"{i:03d}.{suffix}", seed=30 + i)
             write_mask(folder / "ground_truth" / defect / mask_name.format(f"{i:03d}"))
     return folder
-
-
-@pytest.fixture
-def load(tmp_path):
-    def load(name, data_dir=None, **arguments):
-        data_dir = None if data_dir is None else str(data_dir)
-        return load_dataset(name, data_dir=data_dir, cache_dir=str(tmp_path / "cache"), **arguments)
-
-    return load
-
-
-@pytest.fixture
-def line(load):
-    """Load what cannot be loaded; give the message."""
-
-    def line(name, data_dir=None, **arguments):
-        with pytest.raises(InputError) as caught:
-            load(name, data_dir, **arguments)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
-
-    return line
 
 
 @pytest.mark.parametrize("mask_name", ["{}_mask.png", "{}.png", "{}.bmp"])

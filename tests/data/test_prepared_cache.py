@@ -1,14 +1,16 @@
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxflow.data import load_dataset
+from jaxflow.data import load_dataset, read_images
 from jaxflow.data.builder import AnomalyBuilder, default_cache_dir
 from jaxflow.errors import InputError
 
@@ -168,3 +170,61 @@ def test_cache_that_cannot_be_written_is_named(folder, tmp_path):
 
 def test_our_builders_stay_out_of_the_registry():
     assert not set(tfds.core.registered._DATASET_REGISTRY) & {"folder", "textures", "anomaly"}
+
+
+def prepared_file(cache, pattern):
+    (path,) = cache.rglob(pattern)
+    return path
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+def test_prepared_records_cut_short_name_the_folder_to_delete(folder, tmp_path, part):
+    cache = tmp_path / "cache"
+    before = values(folder, cache)
+    records = prepared_file(cache, "*.array_record*")
+    records.write_bytes(records.read_bytes()[: int(part * records.stat().st_size)])
+    with pytest.raises(InputError) as caught:
+        values(folder, cache)
+    named = records.parent
+    assert str(caught.value).startswith(f"{named}: prepared data are damaged")
+    assert "delete this folder" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    # What the message advises helps.
+    shutil.rmtree(named)
+    assert values(folder, cache) == before
+
+
+def test_prepared_records_changed_or_gone_are_noticed_by_the_threads_that_read_them(
+    folder, tmp_path
+):
+    cache = tmp_path / "cache"
+    values(folder, cache)
+    data = load_dataset("folder", data_dir=str(folder), cache_dir=str(cache))
+    records = prepared_file(cache, "*.array_record*")
+    contents = bytearray(records.read_bytes())
+    contents[100] ^= 255
+    records.write_bytes(contents)
+    with pytest.raises(InputError, match="prepared data are damaged"):
+        read_images(data.train, (4, 4))
+    records.unlink()
+    data = load_dataset("folder", data_dir=str(folder), cache_dir=str(cache))
+    with pytest.raises(InputError, match="prepared data are damaged"):
+        read_images(data.train, (4, 4))
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "metadata.json"])
+@pytest.mark.parametrize("contents", [b"", b'{"fing', b"\xff\xfe", None])
+def test_damaged_description_names_the_folder_to_delete(folder, tmp_path, name, contents):
+    cache = tmp_path / "cache"
+    before = values(folder, cache)
+    path = prepared_file(cache, name)
+    path.unlink()
+    if contents is not None:
+        path.write_bytes(contents)
+    with pytest.raises(InputError, match="prepared data are damaged") as caught:
+        values(folder, cache)
+    assert "\n" not in str(caught.value)
+    named = Path(str(caught.value).split(": ")[0])
+    assert named in path.parents
+    shutil.rmtree(named)
+    assert values(folder, cache) == before

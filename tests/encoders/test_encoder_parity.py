@@ -28,7 +28,7 @@ def test_maps_and_their_sizes_equal_timm(fixture, reference, tmp_path):
     path = ref.write_weights(tmp_path / "weights.safetensors", CASES[fixture])
     encoder = load_encoder(ref.name, stages=ref.stages, weights=path)
     with jax.default_matmul_precision("highest"):
-        maps = encoder(encoder.variables, ref.images)
+        maps = jax.jit(encoder)(encoder.variables, ref.images)
     sizes = tuple(ref.maps[stage].shape[1:3] for stage in ref.stages)
     assert encoder.map_sizes(ref.images.shape[1:3]) == sizes
     for stage, got, channels in zip(ref.stages, maps, encoder.channels, strict=True):

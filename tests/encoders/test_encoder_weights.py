@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+import types
 import urllib.error
 import urllib.request
 
@@ -159,6 +160,21 @@ def test_hub_weights_are_fetched_when_not_cached(resnet18_file, monkeypatch):
         ("timm/resnet18.a1_in1k", True),
         ("timm/resnet18.a1_in1k", False),
     ]
+
+
+def test_a_revision_that_does_not_exist_is_named(monkeypatch):
+    Hub(monkeypatch, reachable="answers")
+    response = types.SimpleNamespace(headers={}, request=None)
+
+    def download(*_, local_files_only=False, **__):
+        if local_files_only:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not in the cache")
+        raise huggingface_hub.errors.RevisionNotFoundError("404", response=response)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(InputError, match="no revision 'v9' of it") as caught:
+        load_encoder("resnet18", weights="hub", revision="v9")
+    assert not isinstance(caught.value, WeightsUnavailable)
 
 
 def test_no_network_says_which_file_to_fetch_and_which_flag_takes_it(monkeypatch):

@@ -1,0 +1,74 @@
+"""BTAD: three industrial products with body and surface defects."""
+
+from pathlib import Path
+
+from jaxflow.data.builder import AnomalyBuilder, category_configs
+from jaxflow.data.mvtec import image_files, require_category, require_folder
+from jaxflow.data.records import Listing, Record
+from jaxflow.errors import InputError
+
+CATEGORIES = ("01", "02", "03")
+
+_TOP = "BTech_Dataset_transformed"
+_ADVICE = (
+    f"unpack the archive of github.com/pankajmishra000/VT-ADL, whose folder {_TOP} holds "
+    "01/train/ok, 01/test/ok, 01/test/ko, 01/ground_truth/ko and the same for 02 and 03"
+)
+
+
+class Btad(AnomalyBuilder):
+    """The beanTech anomaly detection data set, one config per product.
+
+    Reference: Mishra et al., "VT-ADL: A Vision Transformer Network for Image Anomaly Detection and
+    Localization", ISIE 2021.
+    """
+
+    name = "btad"
+    BUILDER_CONFIGS = category_configs(CATEGORIES)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"For manual_dir, {_ADVICE}."
+
+    @staticmethod
+    def list_records(*, data_dir: str | None, category: str | None) -> Listing:
+        """List one product.
+
+        Args:
+          data_dir: the folder BTech_Dataset_transformed or the one that holds it.
+          category: one of `CATEGORIES`.
+
+        Returns:
+          The listing; the mask of ground_truth/ko has the stem of its image, and any suffix (it is
+          not always the image's). The defect of an anomalous image is "ko", for the set names
+          no other.
+
+        Raises:
+          InputError: if the folder has another layout, or if images or masks are missing.
+        """
+        root = require_folder("btad", data_dir, _ADVICE)
+        require_category("btad", category, CATEGORIES)
+        root = root / _TOP if (root / _TOP).is_dir() else root
+        folder = root / str(category)
+        normal, test_normal, anomalous, masks = (
+            _images(folder, place)
+            for place in ("train/ok", "test/ok", "test/ko", "ground_truth/ko")
+        )
+        mask_of = {path.stem: path for path in masks}
+        return Listing(
+            category=str(category),
+            train=[Record(_name(path, folder), path) for path in normal],
+            test=[
+                Record(_name(path, folder), path, "ko", mask_of.get(path.stem))
+                for path in anomalous
+            ]
+            + [Record(_name(path, folder), path) for path in test_normal],
+        )
+
+
+def _images(folder: Path, place: str) -> list[Path]:
+    images = image_files(folder / place)
+    if not images:
+        raise InputError(f"btad: no images (bmp or png) in {folder / place}; {_ADVICE}")
+    return images
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()

@@ -1,0 +1,96 @@
+"""From latents to losses, anomaly maps and anomaly scores. No score looks at another image."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxflow.detectors.pyramid import Latent
+
+
+def image_nll(latents: Sequence[Latent]) -> jax.Array:
+    """Return the negative log-likelihood f[b] of each image's maps together, nats.
+
+    `-log p(x) = sum over maps and positions of (0.5 |z|^2 + (c / 2) log 2 pi - log_det)`.
+
+    Reference: arXiv 2111.07677, Eq. 2.
+    """
+    return -jnp.stack([latent.log_prob().sum((1, 2)) for latent in latents]).sum(0)
+
+
+def dimensions(latents: Sequence[Latent]) -> int:
+    """Return how many numbers an image's maps hold; nats divided by it are nats per dimension."""
+    return sum(int(np.prod(latent.z.shape[1:])) for latent in latents)
+
+
+def probability(latent: Latent) -> jax.Array:
+    """Return `-exp(-0.5 mean_c z^2)` f[b, h, w], in [-1, 0]: the score of FastFlow's public code.
+
+    It is monotone in |z|^2 alone: the log_det is not in it.
+    """
+    return -jnp.exp(-0.5 * jnp.square(latent.z).mean(-1))
+
+
+def nll(latent: Latent) -> jax.Array:
+    """Return the exact `-log p / c` f[b, h, w], nats per dimension."""
+    return -latent.log_prob() / latent.z.shape[-1]
+
+
+SCORES = {"probability": probability, "nll": nll}
+
+
+def anomaly_map(latents: Sequence[Latent], size: tuple[int, int], score: str) -> jax.Array:
+    """Score every pixel: upsample each map's score to the input size and average over the maps.
+
+    Args:
+      latents: of the same b images.
+      size: (height, width) of the input, pixels.
+      score: a key of SCORES.
+
+    Returns:
+      f32[b, height, width]; higher is more anomalous.
+
+    Raises:
+      ValueError: if the score is unknown.
+
+    Reference: arXiv 2111.07677, section 3.3 (bilinear interpolation, no corner alignment).
+    """
+    if score not in SCORES:
+        raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+    return jnp.stack([upsample(SCORES[score](latent), size) for latent in latents]).mean(0)
+
+
+def anomaly_score(anomaly_maps: jax.Array) -> jax.Array:
+    """Return the maximum f[b] of each map f[b, h, w]: the anomaly score of the image."""
+    return anomaly_maps.max((1, 2))
+
+
+def upsample(maps: jax.Array, size: tuple[int, int], align_corners: bool = False) -> jax.Array:
+    """Resize maps bilinearly, as PyTorch's `interpolate` does.
+
+    Args:
+      maps: f[b, h, w].
+      size: (height, width) wanted.
+      align_corners: whether the corner values keep their corners.
+
+    Returns:
+      f[b, height, width].
+    """
+    rows = _interpolation(maps.shape[1], size[0], align_corners).astype(maps.dtype)
+    columns = _interpolation(maps.shape[2], size[1], align_corners).astype(maps.dtype)
+    return jnp.einsum("Hh,bhw,Ww->bHW", rows, maps, columns, precision="highest")
+
+
+def _interpolation(source: int, target: int, align_corners: bool) -> np.ndarray:
+    """Return the f64[target, source] matrix of one-dimensional linear interpolation."""
+    if align_corners:
+        place = np.arange(target) * ((source - 1) / max(target - 1, 1))
+    else:
+        place = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
+    low = np.floor(place).astype(int)
+    high = np.minimum(low + 1, source - 1)
+    matrix = np.zeros((target, source))
+    np.add.at(matrix, (np.arange(target), low), 1.0 - (place - low))
+    np.add.at(matrix, (np.arange(target), high), place - low)
+    return matrix

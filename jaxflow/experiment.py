@@ -1,0 +1,285 @@
+"""From a configuration to the objects of a run: the command line's bridge to the layers below."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jaxflow.data import AUGMENTATIONS, AnomalyDataset, load_dataset
+from jaxflow.detectors import NORMALIZATIONS, SCORES, Detector, FlowPyramid
+from jaxflow.encoders import Encoder, load_encoder
+from jaxflow.errors import InputError
+from jaxflow.evaluation.tables import write_metrics_json
+from jaxflow.flows import COUPLINGS, LOG_SCALES, PERMUTATIONS, FastFlow2D
+from jaxflow.training import OPTIMIZERS, Checkpoints, create_state
+
+# Selection -> folder of its checkpoints in a workdir.
+FOLDERS = {"last": "checkpoints", "best": "best"}
+TITLES = {"last": "last", "best": "best by validation likelihood", "oracle": "best on test"}
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
+
+_CHOICES = {
+    "data.augmentation": AUGMENTATIONS,
+    "model.normalization": NORMALIZATIONS,
+    "model.coupling": COUPLINGS,
+    "model.log_scale": LOG_SCALES,
+    "model.permutation": PERMUTATIONS,
+    "model.dtype": DTYPES,
+    "training.optimizer": OPTIMIZERS,
+    "evaluation.score": SCORES,
+}
+_POSITIVE = (
+    "data.image_size.0",
+    "data.image_size.1",
+    "model.steps",
+    "model.hidden_ratio",
+    "model.clamp",
+    "training.epochs",
+    "training.batch_size",
+    "training.learning_rate",
+    "training.validate_every",
+    "evaluation.batch_size",
+)
+
+
+class Selection(NamedTuple):
+    """A state of a run that is reported.
+
+    Attributes:
+      step: optimizer steps taken.
+      variables: of the detector's flows.
+      info: what the checkpoint says besides.
+    """
+
+    step: int
+    variables: dict[str, Any]
+    info: dict[str, Any]
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Check the values that can be checked before anything is loaded.
+
+    Raises:
+      InputError: naming the key, what was expected and what was got.
+    """
+    for key, choices in _CHOICES.items():
+        value = _value(config, key)
+        if value not in choices:
+            raise InputError(
+                f"config.{key} must be one of {', '.join(sorted(choices))}, got {value!r}"
+            )
+    for key in _POSITIVE:
+        value = _value(config, key)
+        if not value > 0:
+            raise InputError(f"config.{key} must be positive, got {value!r}")
+    for size in config.model.kernel_sizes:
+        if size < 1 or size % 2 == 0:
+            raise InputError(f"config.model.kernel_sizes must be odd and positive, got {size}")
+    for key in ("image_quantile", "pixel_quantile"):
+        if not 0 < config.evaluation[key] < 1:
+            raise InputError(
+                f"config.evaluation.{key} must lie in (0, 1), got {config.evaluation[key]}"
+            )
+
+
+def _value(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config[int(part)] if part.isdigit() else config[part]
+    return config
+
+
+def image_size(config: ml_collections.ConfigDict) -> tuple[int, int]:
+    """Return (height, width) of the encoder's input, pixels."""
+    height, width = config.data.image_size
+    return height, width
+
+
+def make_dataset(config: ml_collections.ConfigDict) -> AnomalyDataset:
+    """Load the data set that `config.data` names.
+
+    Raises:
+      InputError: see `load_dataset`.
+    """
+    data = config.data
+    return load_dataset(
+        data.name,
+        data_dir=data.data_dir or None,
+        category=data.category or None,
+        validation_fraction=data.validation_fraction,
+        seed=config.seed,
+        cache_dir=data.cache_dir or None,
+        **data.options.to_dict(),
+    )
+
+
+def make_encoder(config: ml_collections.ConfigDict) -> Encoder:
+    """Load the frozen encoder that `config.encoder` names.
+
+    Raises:
+      InputError: see `load_encoder`.
+    """
+    encoder = config.encoder
+    return load_encoder(
+        encoder.name,
+        stages=tuple(encoder.stages) or None,
+        weights=encoder.weights,
+        tag=encoder.tag or None,
+        revision=encoder.revision or None,
+        seed=config.seed,
+    )
+
+
+def make_detector(config: ml_collections.ConfigDict, encoder: Encoder) -> Detector:
+    """Put the flows that `config.model` describes over the encoder's maps."""
+    model = config.model
+    flow = functools.partial(
+        FastFlow2D,
+        steps=model.steps,
+        kernel_sizes=tuple(model.kernel_sizes),
+        hidden_ratio=model.hidden_ratio,
+        clamp=model.clamp,
+        coupling=model.coupling,
+        log_scale=model.log_scale,
+        permutation=model.permutation,
+        dtype=DTYPES[model.dtype],
+    )
+    pyramid = FlowPyramid(flow, maps=len(encoder.channels), normalization=model.normalization)
+    return Detector(encoder, pyramid)
+
+
+def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: AnomalyDataset) -> dict:
+    """Return what the figures of a run depend on, for its report."""
+    model, training = config.model, config.training
+    return {
+        "data set": f"{dataset.name} ({dataset.category})",
+        "images": f"{len(dataset.train)} train, {len(dataset.validation)} validation (held out of "
+        f"train), {0 if dataset.test is None else len(dataset.test)} test",
+        "data fingerprint": dataset.fingerprint,
+        "input size": "{} x {}".format(*image_size(config)),
+        "augmentation": config.data.augmentation,
+        "encoder": f"{encoder.name}, stages {list(encoder.stages)}, tag {encoder.tag or 'unknown'}",
+        "encoder weights SHA-256": encoder.sha256 or "random weights",
+        "flow": f"{model.steps} steps, kernels {list(model.kernel_sizes)}, {model.coupling}, "
+        f"hidden ratio {model.hidden_ratio}, clamp {model.clamp}, {model.normalization}",
+        "budget": f"{training.epochs} epochs, batch {training.batch_size}, "
+        f"{training.optimizer} {training.learning_rate}",
+        "seed": config.seed,
+    }
+
+
+def run_facts(encoder: Encoder, dataset: AnomalyDataset) -> dict[str, Any]:
+    """Return what a config does not say: hashes of the encoder's weights and of the data."""
+    return {"encoder_sha256": encoder.sha256, "data_fingerprint": dataset.fingerprint}
+
+
+def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, Any]) -> None:
+    """Write what a run is made of to `run.json`, or check that the folder holds the same run.
+
+    Args:
+      workdir: made if missing.
+      config: of the run.
+      facts: what the config does not say: the encoder weights' SHA-256, the data's fingerprint.
+
+    Raises:
+      InputError: if the folder holds a run of another config, other weights or other data.
+    """
+    path = workdir / "run.json"
+    new = {"config": json.loads(config.to_json()), **facts}
+    if path.exists():
+        old = _read_run(path)
+        if differences := _differences(old, new):
+            raise InputError(
+                f"{workdir} holds another run: {'; '.join(differences[:5])}; use another --workdir"
+            )
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_metrics_json(path, new)
+
+
+def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
+    """Read the config and the facts that `save_run` wrote; nothing of them is executed.
+
+    Raises:
+      InputError: if the folder holds no run.
+    """
+    path = workdir / "run.json"
+    if not path.exists():
+        raise InputError(
+            f"{workdir} holds no run (no run.json); train first: "
+            f"python -m jaxflow.train --config=CONFIG --workdir={workdir}"
+        )
+    run = _read_run(path)
+    config = ml_collections.ConfigDict(run.pop("config"))
+    return config, run
+
+
+def check_facts(workdir: Path, facts: dict[str, Any], now: dict[str, Any]) -> None:
+    """Check that the run is evaluated with what it was trained with.
+
+    Raises:
+      InputError: naming what differs.
+    """
+    if differences := _differences(facts, now):
+        raise InputError(f"{workdir} was trained with something else: {'; '.join(differences)}")
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); use another --workdir") from error
+
+
+def _differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """List the places where two JSON trees differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            lines += _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
+        return lines
+    return [] if old == new else [f"{place} is {old!r} there and {new!r} here"]
+
+
+def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Return the optimizer that `config.training` names."""
+    training = config.training
+    return OPTIMIZERS[training.optimizer](training.learning_rate, training.weight_decay)
+
+
+def load_selections(
+    workdir: Path,
+    config: ml_collections.ConfigDict,
+    detector: Detector,
+    warn: Callable[[str], None],
+) -> dict[str, Selection]:
+    """Read the states that a run reports: `last`, and `best` if images were held out.
+
+    Raises:
+      InputError: if the folder holds no whole checkpoint.
+    """
+    template = jax.eval_shape(
+        lambda: create_state(
+            detector.init(jax.random.key(0), image_size(config)), make_optimizer(config), 0
+        )
+    )
+    selections = {}
+    for name, folder in FOLDERS.items():
+        if not (workdir / folder).is_dir():
+            continue
+        checkpoints = Checkpoints(workdir / folder, keep=None)
+        found = checkpoints.restore_latest(template, warn)
+        if found is not None:
+            selections[name] = Selection(found.step, found.state.variables, found.info)
+        checkpoints.close()
+    if "last" not in selections:
+        raise InputError(
+            f"{workdir} holds no checkpoint; train first: the same train command goes on"
+        )
+    return selections

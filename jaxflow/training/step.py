@@ -1,0 +1,93 @@
+"""The training step and the validation step over all devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxflow.parallel import device_index, mean_over_devices, over_devices
+
+# (variables, frozen, batch, key) -> loss f[b] in nats, loss f[b] in nats per dimension.
+Objective = Callable[[dict[str, Any], Any, Any, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Everything that training changes, and what it needs to go on.
+
+    Attributes:
+      step: i32[], optimizer steps taken.
+      params: what the optimizer trains.
+      constants: what it does not (permutations, statistics).
+      optimizer_state: of optax.
+      key: the run's random key data u32[2]; step s uses it folded with s.
+    """
+
+    step: jax.Array
+    params: Any
+    constants: Any
+    optimizer_state: Any
+    key: jax.Array
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Return the variables of the pyramid."""
+        return {"params": self.params, "constants": self.constants}
+
+
+def create_state(
+    variables: dict[str, Any], optimizer: optax.GradientTransformation, seed: int
+) -> TrainState:
+    """Return the state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        constants=variables.get("constants", {}),
+        optimizer_state=optimizer.init(variables["params"]),
+        key=jax.random.key_data(jax.random.key(seed)),
+    )
+
+
+def make_train_step(objective: Objective, optimizer: optax.GradientTransformation) -> Callable:
+    """Return the step over all devices of all hosts: replicated state in (donated) and out.
+
+    Args:
+      objective: loss of each image; its mean over the global batch is minimized.
+      optimizer: of optax.
+
+    Returns:
+      `step(state, frozen, batch) -> (state, loss)`: every argument with a leading device axis, as
+      `replicate` and `shard` make it; loss f[devices], nats per dimension, equal on all devices.
+    """
+
+    def step(state: TrainState, frozen: Any, batch: Any) -> tuple[TrainState, jax.Array]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        key = jax.random.fold_in(key, device_index())
+
+        def mean_loss(params):
+            variables = {"params": params, "constants": state.constants}
+            loss, per_dimension = objective(variables, frozen, batch, key)
+            return loss.mean(), per_dimension.mean()
+
+        gradients, per_dimension = jax.grad(mean_loss, has_aux=True)(state.params)
+        gradients, per_dimension = mean_over_devices((gradients, per_dimension))
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            optimizer_state=optimizer_state,
+        )
+        return state, per_dimension
+
+    return over_devices(step, donate=(0,))
+
+
+def make_validation_step(objective: Objective) -> Callable:
+    """Return `step(state, frozen, batch) -> f[devices, b]`: nats per dimension of each image."""
+
+    def step(state: TrainState, frozen: Any, batch: Any) -> jax.Array:
+        return objective(state.variables, frozen, batch, jax.random.wrap_key_data(state.key))[1]
+
+    return over_devices(step)

@@ -1,0 +1,138 @@
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxflow.flows import (
+    CFlowDecoder,
+    Chain,
+    ConvConditioner,
+    CouplingStep,
+    FastFlow2D,
+    SoftPermutation,
+    from_freia,
+    position_encoding,
+)
+
+MAP = (1, 4, 4, 6)
+STEP = functools.partial(CouplingStep, ConvConditioner)
+
+
+@pytest.mark.parametrize(
+    ("flow", "shape", "message"),
+    [
+        (FastFlow2D(steps=0), MAP, "steps must be at least 1, got 0"),
+        (FastFlow2D(kernel_sizes=()), MAP, "kernel_sizes must name at least one size, got none"),
+        (FastFlow2D(kernel_sizes=(3, 2)), MAP, "kernel_size must be odd and positive, got 2"),
+        (FastFlow2D(), (1, 4, 4, 1), "channels must be at least 2, got 1"),
+        (FastFlow2D(), (4, 6), "a 2D flow takes x[..., h, w, c], got shape with 2 axes"),
+        (FastFlow2D(clamp=0.0), MAP, "clamp must be positive, got 0.0"),
+        (
+            FastFlow2D(coupling="affin"),
+            MAP,
+            "coupling must be one of additive, affine, got 'affin'",
+        ),
+        (
+            FastFlow2D(log_scale="exp"),
+            MAP,
+            "log_scale must be one of tanh, unit_slope_tanh, got 'exp'",
+        ),
+        (FastFlow2D(permutation="x"), MAP, "permutation must be one of hard, soft, got 'x'"),
+        (CFlowDecoder(steps=-1), (2, 6), "steps must be at least 1, got -1"),
+        (CFlowDecoder(), (2, 1), "channels must be at least 2, got 1"),
+        (Chain([]), MAP, "a chain needs at least one flow, got none"),
+        (STEP(clamp=-1.0), MAP, "clamp must be positive, got -1.0"),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        flow.init(jax.random.key(0), jnp.zeros(shape))
+
+
+def test_a_condition_of_the_wrong_shape_is_named():
+    with pytest.raises(ValueError, match=r"broadcast to \(3,\), got shape \(2, 4\)$"):
+        CFlowDecoder().init(jax.random.key(0), jnp.zeros((3, 6)), jnp.zeros((2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"dim": 6}, "dim must be a positive multiple of 4, got 6"),
+        ({"dim": 0}, "dim must be a positive multiple of 4, got 0"),
+        ({"height": 0}, "height and width must be at least 1, got 0 and 3"),
+    ],
+)
+def test_a_bad_position_code_is_named(kwargs, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        position_encoding(**{"height": 2, "width": 3, **kwargs})
+
+
+def test_a_torch_state_that_is_no_flow_is_named():
+    with pytest.raises(ValueError, match="^no array is named module_list"):
+        from_freia({"weight": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"^step 0 lacks global_offset, .*, w_perm$"):
+        from_freia({"module_list.0.global_scale": np.zeros(3)})
+
+
+def test_params_hold_only_what_is_trained(member, build):
+    case = build(member, np.float32)
+    assert set(case.variables) == {"params", "constants"}
+    trained = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(case.start)}
+    assert trained == {"kernel", "bias", "theta", "offset"}
+    constants = jax.tree_util.tree_leaves_with_path(case.variables["constants"])
+    assert {path[-1].key for path, _ in constants} <= {"index", "rotation"}
+    assert len(constants) == member.steps
+
+
+def test_permutations_differ_between_steps_and_seeds():
+    x = jnp.zeros((1, 2, 2, 64))
+    draws = [FastFlow2D(steps=2).init(jax.random.key(i), x)["constants"] for i in (0, 0, 1)]
+    first, again, other = (jax.tree.leaves(draw) for draw in draws)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], other[0])
+    for index in (*first, *other):
+        np.testing.assert_array_equal(np.sort(index), np.arange(64))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 16, 257])
+def test_soft_permutation_is_a_rotation(channels):
+    x = jnp.zeros((1, channels))
+    module = SoftPermutation()
+    variables = module.init(jax.random.key(0), x, method="forward")
+    matrix = np.asarray(variables["constants"]["rotation"], np.float64)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(channels), atol=1e-5)
+    assert np.linalg.det(matrix) == pytest.approx(1.0, abs=1e-4)
+
+
+def count(flow, channels, condition=None):
+    code = None if condition is None else jnp.zeros((1, condition))
+    total = 0
+    for c in channels:
+        shape = (1, 4, 4, c) if isinstance(flow, FastFlow2D) else (1, c)
+        variables = jax.eval_shape(flow.init, jax.random.key(0), jnp.zeros(shape), code)
+        total += sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    return total
+
+
+def test_fastflow_on_resnet18_has_exactly_4657408_parameters():
+    assert count(FastFlow2D(kernel_sizes=(3,)), (64, 128, 256)) == 4_657_408
+
+
+@pytest.mark.parametrize(
+    ("flow", "channels", "condition", "millions"),
+    [
+        (FastFlow2D(), (64, 128, 256), None, 2.59),
+        (FastFlow2D(), (256, 512, 1024), None, 41.34),
+        (FastFlow2D(kernel_sizes=(3, 3)), (256, 512, 1024), None, 74.37),
+        (FastFlow2D(steps=20, hidden_ratio=1 / 3), (768,), None, 14.79),
+        (FastFlow2D(steps=20, hidden_ratio=1 / 3, kernel_sizes=(3,)), (768,), None, 26.59),
+        (CFlowDecoder(), (512, 1024, 2048), 128, 81.65),
+        (CFlowDecoder(), (128, 256, 512), 128, 8.62),
+    ],
+)
+def test_parameter_count_is_the_published_one(flow, channels, condition, millions):
+    assert round(count(flow, channels, condition) / 1e6, 2) == millions

@@ -1,0 +1,183 @@
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import jaxflow
+
+PACKAGE = pathlib.Path(jaxflow.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+# A module may import from its own layer's package and from lower layers only.
+LAYERS = {
+    "errors": 0,
+    "encoders": 1,
+    "flows": 1,
+    "detectors": 2,
+    "data": 3,
+    "evaluation": 3,
+    "training": 3,
+}
+COMMAND_LINE = 4
+OPTIONS = {"absl", "ml_collections"}
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path):
+    """Return (dotted name, line) of everything that a file imports, wherever it does so."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            found += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
+            found.append((node.module, node.lineno))
+    return found
+
+
+def package_of(name):
+    """Return the layer's package of a dotted name, "" for jaxflow itself or a command."""
+    part = (name.split(".") + [""])[1]
+    return part if part in LAYERS else ""
+
+
+def height(name):
+    return LAYERS.get(package_of(name), COMMAND_LINE)
+
+
+def upward(importer, name):
+    """Tell whether an import of `name` by `importer` points up, or sideways out of its package."""
+    if not name.startswith("jaxflow.") or package_of(importer) == package_of(name):
+        return False
+    return height(name) >= height(importer)
+
+
+def test_every_package_has_a_layer():
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert packages <= set(LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("importer", "name", "expected"),
+    [
+        ("jaxflow.flows.chain", "jaxflow.encoders.resnet", True),
+        ("jaxflow.flows.chain", "jaxflow.detectors", True),
+        ("jaxflow.errors", "jaxflow.flows", True),
+        ("jaxflow.data.folder", "jaxflow.training", True),
+        ("jaxflow.data.folder", "jaxflow.train", True),
+        ("jaxflow.train", "jaxflow.training", False),
+        ("jaxflow.detectors.detector", "jaxflow.flows", False),
+        ("jaxflow.flows.chain", "jaxflow.flows.affine", False),
+        ("jaxflow.flows.chain", "jax.numpy", False),
+    ],
+)
+def test_the_rule_knows_an_upward_arrow(importer, name, expected):
+    assert upward(importer, name) == expected
+
+
+def test_imports_run_downward_only():
+    arrows = [
+        f"{path.relative_to(PACKAGE)}:{line} imports {name}"
+        for path in FILES
+        if path != PACKAGE / "__init__.py"
+        for name, line in imported(path)
+        if upward(module_name(path), name)
+    ]
+    assert arrows == []
+
+
+def test_options_stop_at_the_command_line():
+    arrows = [
+        f"{path.relative_to(PACKAGE)}:{line} imports {name}"
+        for path in FILES
+        if package_of(module_name(path))
+        for name, line in imported(path)
+        if name.split(".")[0] in OPTIONS
+    ]
+    assert arrows == []
+
+
+def find_cycle(graph):
+    """Return the names along one cycle, or none."""
+    done = set()
+
+    def visit(name, trail):
+        if name in trail:
+            return [*trail[trail.index(name) :], name]
+        if name in done:
+            return []
+        for target in sorted(graph.get(name, ())):
+            if cycle := visit(target, [*trail, name]):
+                return cycle
+        done.add(name)
+        return []
+
+    return next((cycle for name in sorted(graph) if (cycle := visit(name, []))), [])
+
+
+def test_a_cycle_is_found():
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c", "a"]
+    assert find_cycle({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+def test_modules_do_not_import_in_a_circle():
+    names = {module_name(path) for path in FILES}
+    graph = {
+        module_name(path): {name for name, _ in imported(path) if name in names}
+        for path in FILES
+        if path.name != "__init__.py"
+    }
+    assert find_cycle(graph) == []
+
+
+def test_no_module_is_a_drawer_for_everything():
+    assert [path for path in FILES if path.stem in ("utils", "util", "common", "helpers")] == []
+
+
+def test_files_stay_under_350_lines():
+    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {path: n for path, n in lengths.items() if n > 350} == {}
+
+
+def test_functions_stay_under_60_lines():
+    long = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno + 1 > 60
+    ]
+    assert long == []
+
+
+HEAVY = (
+    "optax",
+    "orbax",
+    "tensorflow_datasets",
+    "grain",
+    "ml_collections",
+    "sklearn",
+    "matplotlib",
+    "tensorflow",
+    "torch",
+)
+
+
+@pytest.mark.parametrize(
+    ("package", "others"),
+    [("jaxflow.flows", "jaxflow.encoders"), ("jaxflow.encoders", "jaxflow.flows")],
+)
+def test_the_lowest_packages_import_alone(package, others):
+    program = f"import sys, {package}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert package in loaded
+    assert loaded & {*HEAVY, others, "jaxflow.detectors"} == set()
