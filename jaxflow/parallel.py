@@ -5,14 +5,32 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import jax_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxflow.errors import InputError
 
 _AXIS = "devices"
 
-replicate = jax_utils.replicate
-unreplicate = jax_utils.unreplicate
+
+def replicate(tree: Any) -> Any:
+    """Copy each leaf to all local devices, with a leading device axis.
+
+    The arrays bear the very sharding that `over_devices` returns: a step compiles once, where
+    flax's `replicate` makes it compile twice.
+    """
+    devices = np.array(jax.local_devices())
+    sharding = NamedSharding(Mesh(devices, (_AXIS,)), PartitionSpec(_AXIS))
+
+    def copy(leaf: Any) -> jax.Array:
+        leaf = np.asarray(leaf)
+        return jax.device_put(np.broadcast_to(leaf, (len(devices), *leaf.shape)), sharding)
+
+    return jax.tree.map(copy, tree)
+
+
+def unreplicate(tree: Any) -> Any:
+    """Return each leaf as the first local device has it, on the host."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
 
 
 def over_devices(function: Callable, donate: tuple[int, ...] = ()) -> Callable:

@@ -111,7 +111,7 @@ class Trainer:
                     self._after_step(step, replicated, bar)
                     if interrupted and step < self._schedule.steps:
                         self._interrupt(step, replicated)
-                return jax.tree.map(np.asarray, unreplicate(replicated))
+                return unreplicate(replicated)
         finally:
             self._last.close()
             self._best.close()
@@ -177,7 +177,7 @@ class Trainer:
             log.write(json.dumps(record) + "\n")
 
     def _checkpoint(self, step: int, state: TrainState, validation_nll: float | None) -> None:
-        host = jax.tree.map(np.asarray, unreplicate(state))
+        host = unreplicate(state)
         improved = validation_nll is not None and (
             self._best_loss is None or validation_nll < self._best_loss
         )
