@@ -1,8 +1,9 @@
 """From a configuration to the objects of a run: the command line's bridge to the layers below."""
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from jaxflow.encoders import Encoder, load_encoder
 from jaxflow.errors import InputError
 from jaxflow.evaluation.tables import write_metrics_json
 from jaxflow.flows import COUPLINGS, LOG_SCALES, PERMUTATIONS, FastFlow2D
-from jaxflow.training import OPTIMIZERS, Checkpoints, create_state
+from jaxflow.training import OPTIMIZERS, Checkpoints, TrainState, create_state
 
 # Selection -> folder of its checkpoints in a workdir.
 FOLDERS = {"last": "checkpoints", "best": "best"}
@@ -55,12 +56,10 @@ class Selection(NamedTuple):
     Attributes:
       step: optimizer steps taken.
       variables: of the detector's flows.
-      info: what the checkpoint says besides.
     """
 
     step: int
     variables: dict[str, Any]
-    info: dict[str, Any]
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -264,22 +263,37 @@ def load_selections(
     Raises:
       InputError: if the folder holds no whole checkpoint.
     """
-    template = jax.eval_shape(
-        lambda: create_state(
-            detector.init(jax.random.key(0), image_size(config)), make_optimizer(config), 0
-        )
-    )
+    template = _state_template(config, detector)
     selections = {}
     for name, folder in FOLDERS.items():
         if not (workdir / folder).is_dir():
             continue
-        checkpoints = Checkpoints(workdir / folder, keep=None)
-        found = checkpoints.restore_latest(template, warn)
+        with contextlib.closing(Checkpoints(workdir / folder, keep=None)) as checkpoints:
+            found = checkpoints.restore_latest(template, warn)
         if found is not None:
-            selections[name] = Selection(found.step, found.state.variables, found.info)
-        checkpoints.close()
+            selections[name] = Selection(found.step, found.state.variables)
     if "last" not in selections:
-        raise InputError(
-            f"{workdir} holds no checkpoint; train first: the same train command goes on"
-        )
+        raise InputError(f"{workdir} holds no checkpoint yet; the same train command goes on")
     return selections
+
+
+def load_checkpoints(
+    workdir: Path, config: ml_collections.ConfigDict, detector: Detector
+) -> Iterator[Selection]:
+    """Read all states of a run that kept them, one after another.
+
+    Raises:
+      InputError: if one is damaged.
+    """
+    template = _state_template(config, detector)
+    with contextlib.closing(Checkpoints(workdir / FOLDERS["last"], keep=None)) as checkpoints:
+        for step in checkpoints.steps:
+            yield Selection(step, checkpoints.restore(step, template).state.variables)
+
+
+def _state_template(config: ml_collections.ConfigDict, detector: Detector) -> TrainState:
+    """Return the shapes and dtypes of a run's state."""
+    optimizer, size = make_optimizer(config), image_size(config)
+    return jax.eval_shape(
+        lambda: create_state(detector.init(jax.random.key(0), size), optimizer, 0)
+    )

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxflow.errors import InputError
 from jaxflow.evaluation.heatmaps import heatmap_scale
+from jaxflow.evaluation.pictures import Scale
 from jaxflow.evaluation.tables import write_metrics_json
 from jaxflow.evaluation.thresholds import expected_false_positive_rate, normal_quantile_threshold
 
@@ -33,6 +34,11 @@ class Calibration:
     high: float
     images: int
     expected_false_positive_rate: float
+
+    @property
+    def scale(self) -> Scale:
+        """Return what the pictures need of it."""
+        return Scale(self.low, self.high, self.pixel_threshold, self.image_threshold)
 
 
 def calibrate(

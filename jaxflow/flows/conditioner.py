@@ -1,5 +1,6 @@
 """Conditioners: the networks that read one half of the channels to transform the other."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -50,15 +51,16 @@ class ConvConditioner(nn.Module):
         if a.ndim < 3:
             raise ValueError(f"a 2D flow takes x[..., h, w, c], got shape with {a.ndim} axes")
         hidden = _hidden_width(self.hidden_ratio, a.shape[-1])
-        layer = {
-            "kernel_size": (self.kernel_size, self.kernel_size),
-            "padding": "SAME",
-            "dtype": self.dtype,
-            "param_dtype": self.param_dtype,
-            "precision": "highest",
-        }
-        x = nn.Conv(hidden, kernel_init=_INPUT_INIT, name="input", **layer)(_join(a, condition))
-        return nn.Conv(features, kernel_init=self.output_init, name="output", **layer)(nn.relu(x))
+        conv = functools.partial(
+            nn.Conv,
+            kernel_size=(self.kernel_size, self.kernel_size),
+            padding="SAME",
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            precision="highest",
+        )
+        x = conv(hidden, kernel_init=_INPUT_INIT, name="input")(_join(a, condition))
+        return conv(features, kernel_init=self.output_init, name="output")(nn.relu(x))
 
 
 class DenseConditioner(nn.Module):
@@ -84,7 +86,9 @@ class DenseConditioner(nn.Module):
     ) -> jax.Array:
         """Map a f[..., c_a] (and condition f[..., d]) to f[..., features]."""
         x = _join(a, condition)
-        layer = {"dtype": self.dtype, "param_dtype": self.param_dtype, "precision": "highest"}
+        dense = functools.partial(
+            nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype, precision="highest"
+        )
         hidden = _hidden_width(self.hidden_ratio, x.shape[-1])
-        x = nn.Dense(hidden, kernel_init=_INPUT_INIT, name="input", **layer)(x)
-        return nn.Dense(features, kernel_init=self.output_init, name="output", **layer)(nn.relu(x))
+        x = dense(hidden, kernel_init=_INPUT_INIT, name="input")(x)
+        return dense(features, kernel_init=self.output_init, name="output")(nn.relu(x))

@@ -43,7 +43,8 @@ class FlowBijector(distrax.Bijector):
         return self._apply("inverse_and_log_det", y)
 
     def _apply(self, method, value):
-        value, log_det = self._flow.apply(self._variables, value, self._condition, method=method)
+        output: Any = self._flow.apply(self._variables, value, self._condition, method=method)
+        value, log_det = output
         positions = tuple(range(-(self.event_ndims_in - 1), 0))
         return value, log_det.sum(positions) if positions else log_det
 

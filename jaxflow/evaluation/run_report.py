@@ -1,0 +1,191 @@
+"""The folder that an evaluation leaves: metrics, scores, pictures, curves and the page."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxflow.data import Split
+from jaxflow.evaluation.calibration import Calibration
+from jaxflow.evaluation.curves import histogram_figure, roc_figure
+from jaxflow.evaluation.metrics import roc_points
+from jaxflow.evaluation.pictures import Example, grid, panel, save_figure
+from jaxflow.evaluation.report import Picture, write_report
+from jaxflow.evaluation.tables import ResultRow, write_metrics_json, write_scores_csv
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """The anomaly maps f32[n, h, w] of the test images, and what their values mean."""
+
+    maps: np.ndarray
+    calibration: Calibration | None
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Return the anomaly score f32[n] of each image."""
+        return self.maps.max((1, 2))
+
+
+def write_run_report(
+    folder: Path,
+    *,
+    title: str,
+    protocol: Mapping[str, object],
+    rows: Sequence[ResultRow],
+    test: Split,
+    images: np.ndarray,
+    masks: np.ndarray | None,
+    scored: Mapping[tuple[str, str], Scored],
+    shown: tuple[str, str],
+    pictures: int,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write metrics.json, scores.csv, pictures/, curves/ and index.html.
+
+    Args:
+      folder: made if missing; files of an earlier evaluation are replaced.
+      title: of the page.
+      protocol: what the figures depend on.
+      rows: the metrics of each selection and score.
+      test: the n test examples.
+      images: u8[n, h, w, 3].
+      masks: bool[n, h, w], or None.
+      scored: (selection, score) -> maps.
+      shown: which of them the pictures and the histogram show.
+      pictures: number of images drawn: both classes, spread over the defects.
+      notes: sentences below the title.
+
+    Returns:
+      The path of index.html.
+    """
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    (folder / "curves").mkdir(exist_ok=True)
+    columns = {f"{selection}_{score}": value for (selection, score), value in scored.items()}
+    write_metrics_json(
+        folder / "metrics.json",
+        {"protocol": dict(protocol), "results": [dataclasses.asdict(row) for row in rows]},
+    )
+    write_scores_csv(
+        folder / "scores.csv",
+        test.names,
+        test.labels,
+        test.defects,
+        {name: value.scores for name, value in columns.items()},
+        {
+            name: value.scores >= value.calibration.image_threshold
+            for name, value in columns.items()
+            if value.calibration
+        },
+    )
+    drawn = _pictures(folder, test, images, masks, scored[shown], pictures)
+    curves = _curves(folder, test.labels, scored, rows, shown)
+    return write_report(
+        folder,
+        title=title,
+        protocol=protocol,
+        rows=rows,
+        pictures=drawn,
+        curves=curves,
+        notes=[*notes, f"Pictures and histogram: {shown[0]} parameters, score {shown[1]}."],
+    )
+
+
+def _pictures(
+    folder: Path,
+    test: Split,
+    images: np.ndarray,
+    masks: np.ndarray | None,
+    scored: Scored,
+    count: int,
+) -> list[Picture]:
+    if scored.calibration is None:
+        return []
+    scale, scores = scored.calibration.scale, scored.scores
+    drawn, examples = [], []
+    for i in choose(test.labels, test.defects, scores, scale.image_threshold, count):
+        example = Example(
+            test.names[i],
+            images[i],
+            scored.maps[i],
+            float(scores[i]),
+            None if masks is None else masks[i],
+            int(test.labels[i]),
+            test.defects[i],
+        )
+        examples.append(example)
+        path = Path("pictures") / f"{i:05d}.png"
+        save_figure(folder / path, panel(example, scale))
+        drawn.append(
+            Picture(
+                path.as_posix(),
+                f"{example.name}: {example.decision(scale)}",
+                mistake=example.verdict(scale) not in ("", "correct"),
+                severity=abs(float(scores[i]) - scale.image_threshold),
+            )
+        )
+    if examples:
+        anomalous = [e for e in examples if e.label == 1][:5]
+        normal = [e for e in examples if e.label == 0][:1]
+        save_figure(folder / "overview.png", grid(anomalous + normal, scale))
+    return drawn
+
+
+def choose(
+    labels: np.ndarray, defects: Sequence[str], scores: np.ndarray, threshold: float, count: int
+) -> list[int]:
+    """Choose the images to draw: each defect in turn, the highest score of each first.
+
+    A quarter is kept for the worst mistakes, normal images called anomalous among them.
+
+    Args:
+      labels: [n], 1 anomalous.
+      defects: [n].
+      scores: f[n].
+      threshold: of the image score.
+      count: how many at most.
+
+    Returns:
+      Indices, without repetition.
+    """
+    order = np.argsort(-scores, kind="stable")
+    wrong = (scores >= threshold) != labels.astype(bool)
+    worst = np.argsort(-np.abs(scores - threshold) * wrong, kind="stable")
+    chosen = [int(i) for i in worst[: count // 4] if wrong[i]]
+    queues = {d: [int(i) for i in order if defects[i] == d] for d in sorted(set(defects))}
+    while len(chosen) < min(count, len(scores)):
+        for queue in queues.values():
+            while queue and queue[0] in chosen:
+                queue.pop(0)
+            if queue and len(chosen) < count:
+                chosen.append(queue.pop(0))
+    return chosen
+
+
+def _curves(
+    folder: Path,
+    labels: np.ndarray,
+    scored: Mapping[tuple[str, str], Scored],
+    rows: Sequence[ResultRow],
+    shown: tuple[str, str],
+) -> list[Picture]:
+    if len(set(labels.tolist())) < 2:
+        return []
+    titles = [f"{row.name}, {row.score}" for row in rows]
+    points = {
+        title: roc_points(labels, value.scores)
+        for title, value in zip(titles, scored.values(), strict=True)
+    }
+    areas = {title: row.metrics["image_auroc"] for title, row in zip(titles, rows, strict=True)}
+    save_figure(folder / "curves" / "roc.png", roc_figure(points, areas))
+    best = scored[shown]
+    threshold = best.calibration.image_threshold if best.calibration else None
+    save_figure(
+        folder / "curves" / "histogram.png",
+        histogram_figure(labels, best.scores, threshold, f"anomaly score ({shown[1]})"),
+    )
+    return [
+        Picture("curves/roc.png", "ROC of the image scores"),
+        Picture("curves/histogram.png", "Scores of the normal and the anomalous test images"),
+    ]
