@@ -167,8 +167,8 @@ def _row(
         maps.max((1, 2)),
         masks=masks,
         anomaly_maps=maps,
-        image_threshold=calibration and calibration.image_threshold,
-        pixel_threshold=calibration and calibration.pixel_threshold,
+        image_threshold=calibration.image_threshold if calibration else None,
+        pixel_threshold=calibration.pixel_threshold if calibration else None,
     )
     metrics: Mapping[str, float] = {**evaluation.metrics, "step": selection.step}
     return ResultRow(TITLES[name], score, metrics, evaluation.skipped, oracle=name == "oracle")

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ TITLES = {"last": "last", "best": "best by validation likelihood", "oracle": "be
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
-_CHOICES = {
+_CHOICES: dict[str, Collection[str]] = {
     "data.augmentation": AUGMENTATIONS,
     "model.normalization": NORMALIZATIONS,
     "model.coupling": COUPLINGS,

@@ -1,6 +1,7 @@
 """The folder that an evaluation leaves: metrics, scores, pictures, curves and the page."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Scored:
     maps: np.ndarray
     calibration: Calibration | None
 
-    @property
+    @functools.cached_property
     def scores(self) -> np.ndarray:
         """Return the anomaly score f32[n] of each image."""
         return self.maps.max((1, 2))
@@ -103,18 +104,9 @@ def _pictures(
     if scored.calibration is None:
         return []
     scale, scores = scored.calibration.scale, scored.scores
-    drawn, examples = [], []
+    drawn = []
     for i in choose(test.labels, test.defects, scores, scale.image_threshold, count):
-        example = Example(
-            test.names[i],
-            images[i],
-            scored.maps[i],
-            float(scores[i]),
-            None if masks is None else masks[i],
-            int(test.labels[i]),
-            test.defects[i],
-        )
-        examples.append(example)
+        example = _example(i, test, images, masks, scored)
         path = Path("pictures") / f"{i:05d}.png"
         save_figure(folder / path, panel(example, scale))
         drawn.append(
@@ -125,11 +117,41 @@ def _pictures(
                 severity=abs(float(scores[i]) - scale.image_threshold),
             )
         )
-    if examples:
-        anomalous = [e for e in examples if e.label == 1][:5]
-        normal = [e for e in examples if e.label == 0][:1]
-        save_figure(folder / "overview.png", grid(anomalous + normal, scale))
+    overview = [_example(i, test, images, masks, scored) for i in medians(test.defects, scores)]
+    save_figure(folder / "overview.png", grid(overview[:6], scale))
     return drawn
+
+
+def _example(
+    i: int, test: Split, images: np.ndarray, masks: np.ndarray | None, scored: Scored
+) -> Example:
+    return Example(
+        test.names[i],
+        images[i],
+        scored.maps[i],
+        float(scored.scores[i]),
+        None if masks is None else masks[i],
+        int(test.labels[i]),
+        test.defects[i],
+    )
+
+
+def medians(defects: Sequence[str], scores: np.ndarray) -> list[int]:
+    """Choose one image of each defect, and of the normal ones: that of the median score.
+
+    Args:
+      defects: [n].
+      scores: f[n].
+
+    Returns:
+      Indices, in the order of the defects' names.
+    """
+    names = np.asarray(defects)
+    chosen = []
+    for defect in sorted(set(defects)):
+        members = np.flatnonzero(names == defect)
+        chosen.append(int(members[np.argsort(scores[members])[len(members) // 2]]))
+    return chosen
 
 
 def choose(

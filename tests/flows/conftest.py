@@ -100,7 +100,10 @@ def perturb(params):
 
 @dataclasses.dataclass
 class Case:
-    """A perturbed flow with a batch of 2 inputs, in one dtype; `with case.precision():` first."""
+    """A perturbed flow with a batch of 2 inputs, in one dtype; `with case.precision():` first.
+
+    `run` and `run_back` are jitted: (params, x, condition) to (z, log_det) and its inverse.
+    """
 
     member: Member
     dtype: type
@@ -109,15 +112,27 @@ class Case:
     variables: dict
     x: jax.Array
     condition: jax.Array | None
-    forward: Callable
-    inverse: Callable
+
+    def __post_init__(self):
+        self.run = jax.jit(self.on_params)
+        self.run_back = jax.jit(functools.partial(self.on_params, method="inverse_and_log_det"))
 
     def precision(self):
         return jax.enable_x64(self.dtype == np.float64)
 
+    @property
+    def params(self):
+        return self.variables["params"]
+
     def on_params(self, params, x, condition, method="forward_and_log_det"):
         variables = {**self.variables, "params": params}
         return self.flow.apply(variables, x, condition, method=method)
+
+    def forward(self, x):
+        return self.run(self.params, x, self.condition)
+
+    def inverse(self, z):
+        return self.run_back(self.params, z, self.condition)
 
 
 @functools.cache
@@ -129,30 +144,22 @@ def _build(member, dtype):
         if member.condition is not None:
             condition = jnp.asarray(rng.standard_normal((2, *member.condition)), dtype)
         flow = member.make(dtype)
-        variables = jax.jit(flow.init)(jax.random.key(1), x, condition)
+        variables = flow.init(jax.random.key(1), x, condition)
         start = variables["params"]
         variables = {**variables, "params": perturb(start)}
-
-        def run(method):
-            return jax.jit(lambda x: flow.apply(variables, x, condition, method=method))
-
-        return Case(
-            member,
-            dtype,
-            flow,
-            start,
-            variables,
-            x,
-            condition,
-            run("forward_and_log_det"),
-            run("inverse_and_log_det"),
-        )
+        return Case(member, dtype, flow, start, variables, x, condition)
 
 
 @pytest.fixture
 def build():
     """Give the maker of cases: build(member, np.float32 or np.float64)."""
     return _build
+
+
+@pytest.fixture
+def quick():
+    """Give compiler options under which small programs compile three times faster."""
+    return {"xla_backend_optimization_level": 0}
 
 
 @pytest.fixture

@@ -48,12 +48,13 @@ STEP = functools.partial(CouplingStep, ConvConditioner)
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
         flow.init(jax.random.key(0), jnp.zeros(shape))
+    assert str(caught.value) == message
 
 
 def test_a_condition_of_the_wrong_shape_is_named():
-    with pytest.raises(ValueError, match=r"broadcast to \(3,\), got shape \(2, 4\)$"):
+    with pytest.raises(ValueError, match=r"broadcast to \(3,\), got shape \(2, 4\)"):
         CFlowDecoder().init(jax.random.key(0), jnp.zeros((3, 6)), jnp.zeros((2, 4)))
 
 

@@ -10,18 +10,15 @@ from jaxflow.flows import CFlowDecoder, FlowBijector, flow_distribution, positio
 pytestmark = pytest.mark.filterwarnings("ignore:jax.core:DeprecationWarning")
 
 
-def event_of(member):
-    return member.shape if member.is_map and not member.condition else member.shape[-1:]
+NAMES = ("fastflow_odd_channels", "fastflow_conditional", "mixed_chain", "cflow", "uflow_additive")
 
 
-def test_log_prob_is_the_sum_over_positions(member, build):
-    case = build(member, np.float32)
-    z, log_det = case.forward(case.x)
-    if len(event_of(member)) != len(member.shape):
-        expected = position_log_prob(z, log_det)
-    else:
-        expected = position_log_prob(z, log_det).sum(tuple(range(1, log_det.ndim)))
-    distribution = flow_distribution(case.flow, case.variables, event_of(member), case.condition)
+@pytest.mark.parametrize("name", NAMES)
+def test_log_prob_is_the_sum_over_positions(flows, build, name):
+    case = build(flows[name], np.float32)
+    log_prob = position_log_prob(*case.forward(case.x))
+    expected = log_prob.sum(tuple(range(1, log_prob.ndim)))
+    distribution = flow_distribution(case.flow, case.variables, case.member.shape, case.condition)
     got = jax.jit(distribution.log_prob)(case.x)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
 

@@ -16,12 +16,12 @@ def relative(got, expected):
 def test_perturbed_parameters_are_far_from_the_identity(member, build):
     case = build(member, np.float32)
     z, log_det = case.forward(case.x)
-    start, start_log_det = jax.jit(case.on_params)(case.start, case.x, case.condition)
+    start, start_log_det = case.run(case.start, case.x, case.condition)
     assert relative(z, start) > 0.1
     np.testing.assert_allclose(start_log_det, 0.0, atol=1e-4)
     assert np.abs(log_det).mean() > 0.05
     if member.affine:
-        assert np.std(log_det) > 0.05
+        assert np.std(log_det) > 0.03
 
 
 @FLOAT
@@ -43,21 +43,19 @@ def test_forward_returns_the_latent_of_a_sample(member, build, dtype, inverse_bo
 
 
 @FLOAT
-def test_log_det_equals_jacobian(member, build, dtype, inverse_bound, log_det_bound):
+def test_log_det_equals_jacobian(member, build, quick, dtype, inverse_bound, log_det_bound):
     case = build(member, dtype)
     with case.precision():
         first = None if case.condition is None else case.condition[:1]
 
-        @jax.jit
-        def jacobian(params, x):
-            def flat(v):
-                return case.on_params(params, v.reshape(1, *member.shape), first)[0].ravel()
+        def flat(v):
+            return case.on_params(case.params, v.reshape(1, *member.shape), first)[0].ravel()
 
-            return jax.jacobian(flat)(x.ravel())
-
-        matrix = np.asarray(jacobian(case.variables["params"], case.x[0]), np.float64)
+        jacobian = jax.jit(jax.jacobian(flat), compiler_options=quick)
+        matrix = np.asarray(jacobian(case.x[0].ravel()), np.float64)
         expected = np.linalg.slogdet(matrix)[1]
         got = np.asarray(case.forward(case.x)[1][0], np.float64).sum()
+    assert abs(expected) > 0.05
     assert abs(got - expected) < log_det_bound * max(1.0, abs(expected))
 
 
