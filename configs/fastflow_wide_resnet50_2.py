@@ -1,4 +1,4 @@
-"""FastFlow on Wide-ResNet-50-2, kernels 3 and 1 in turn (arXiv 2111.07677, Tables 2, 4 and 6).
+r"""FastFlow on Wide-ResNet-50-2, kernels 3 and 1 in turn (arXiv 2111.07677, Tables 2, 4 and 6).
 
 python -m jaxflow.train --config=configs/fastflow_wide_resnet50_2.py --workdir=runs/screw \
     --config.data.name=mvtec_ad --config.data.category=screw --config.data.data_dir=PATH

@@ -1,13 +1,11 @@
 """What the commands share: flags, help, and one line for a user's mistake."""
 
-import difflib
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags, logging
-from ml_collections import config_flags
 
-from jaxflow.config import KEYS, describe_keys
+from jaxflow.config import describe_keys, load_config, override
 from jaxflow.errors import InputError, RunStopped
 
 
@@ -47,8 +45,8 @@ def run(
 
 
 def define_config(values: flags.FlagValues) -> None:
-    """Define `--config=FILE` and, by it, `--config.key=value` for every key."""
-    config_flags.DEFINE_config_file("config", None, "configuration file", flag_values=values)
+    """Define `--config=FILE`; `--config.KEY=VALUE` then changes a key of it."""
+    flags.DEFINE_string("config", None, "configuration file", flag_values=values)
 
 
 def required(values: flags.FlagValues, *names: str) -> None:
@@ -69,44 +67,33 @@ def say(message: str) -> None:
 
 def warn(message: str) -> None:
     """Print a line that must not be overlooked, on stderr."""
-    print(f"jaxflow: WARNING: {message}", file=sys.stderr, flush=True)
+    print(f"jaxflow: WARNING: {_one_line(message)}", file=sys.stderr, flush=True)
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"jaxflow: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"jaxflow: {_one_line(message)}", file=sys.stderr, flush=True)
     return code
 
 
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
 def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    for argument in argv[1:]:
-        _check_key(values, argument)
+    """Parse the flags; where there is `--config`, its value becomes the configuration itself."""
+    overrides = [argument for argument in argv[1:] if argument.startswith("--config.")]
     try:
-        rest = values(argv)
+        rest = values([argument for argument in argv if argument not in overrides])
     except flags.Error as error:
-        raise InputError(str(error)) from error
-    except FileNotFoundError as error:
-        raise InputError(f"--config: no file {error.filename}; configs lie in configs/") from error
-    except (AttributeError, KeyError, TypeError, ValueError, SyntaxError, ImportError) as error:
-        # A config file is the user's own Python, and may fail in any of these ways.
-        raise InputError(f"--config: {type(error).__name__}: {error}") from error
+        raise InputError(f"{error}; --help lists the flags") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; flags look like --name=value")
-
-
-def _check_key(values: flags.FlagValues, argument: str) -> None:
-    """Check that --config.key=value names a key, or one of a data set's own options."""
-    if "config" not in values or not argument.startswith("--config."):
-        return
-    key = argument.removeprefix("--config.").partition("=")[0]
-    known = [name for name, _, _ in KEYS]
-    base = key.partition("[")[0]
-    if base in known or key.startswith("data.options."):
-        return
-    nearest = difflib.get_close_matches(base, known, 1, 0.5)
-    hint = f"did you mean --config.{nearest[0]}" if nearest else "--help lists the keys"
-    raise InputError(
-        f"no config key {key!r}; {hint}?" if nearest else f"no config key {key!r}; {hint}"
-    )
+    if "config" in values and values.config is not None:
+        config = load_config(values.config)
+        override(config, overrides)
+        values["config"].value = config
+    elif overrides:
+        raise InputError(f"{overrides[0]}: no --config=FILE to change a key of; see --help")
 
 
 def _help(doc: str | None, values: flags.FlagValues) -> str:
@@ -114,7 +101,7 @@ def _help(doc: str | None, values: flags.FlagValues) -> str:
     for name in sorted(values):
         flag = values[name]
         default = "" if flag.default is None else f" [{flag.default}]"
-        lines.append(f"  --{name}  {flag.help}{default}")
+        lines.append(f"  --{'[no]' if flag.boolean else ''}{name}  {flag.help}{default}")
     if "config" in values:
         lines += ["", "Keys, as --config.KEY=VALUE after --config [default]:", describe_keys()]
     return "\n".join(lines)

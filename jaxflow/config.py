@@ -1,12 +1,23 @@
-"""Every key of a run's configuration: its default and what it means, once."""
+"""Every key of a run's configuration: its default and what it means, once; and config files."""
+
+import difflib
+import runpy
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
 
 import ml_collections
+from absl import flags
+from ml_collections import config_flags
+from ml_collections.config_flags import config_path
+
+from jaxflow.errors import InputError
 
 # key, default, meaning. An empty string or tuple stands for "the default of what is named".
 KEYS: tuple[tuple[str, object, str], ...] = (
     ("seed", 0, "of the parameters, the order of the data and the held-out images"),
     ("data.name", "textures", "data set: textures, folder, mvtec_ad, magnetic_tile, ..."),
-    ("data.category", "", "category of the data set; an unknown one lists those that exist"),
+    ("data.category", "", "of the data set named; an unknown one lists those that exist"),
     ("data.data_dir", "", "folder of the images as downloaded"),
     ("data.cache_dir", "", "where prepared data are kept (default: ~/tensorflow_datasets)"),
     ("data.image_size", (256, 256), "height and width of the encoder's input, pixels"),
@@ -60,3 +71,121 @@ def describe_keys() -> str:
     """Return one line a key: name, default, meaning."""
     width = max(len(key) for key, _, _ in KEYS)
     return "\n".join(f"  {key:<{width}}  {meaning} [{default}]" for key, default, meaning in KEYS)
+
+
+def load_config(path: str) -> ml_collections.ConfigDict:
+    """Run a config file, the user's own Python, and return what its `get_config()` gives.
+
+    Raises:
+      InputError: if there is no such file, it fails, or it gives no configuration of these keys.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"--config {path}: no such file; configs lie in configs/")
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+        config = get_config() if callable(get_config) else None
+    except Exception as error:  # A user's Python may raise anything; the line tells where.
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"--config {path}{_line(path, error)}: {type(error).__name__}: {reason}"
+        ) from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise InputError(
+            f"--config {path}: expected a function get_config() that returns a ConfigDict, got "
+            f"{config!r}; start from jaxflow.config.default_config()"
+        )
+    check_complete(f"--config {path}", config)
+    return config
+
+
+def check_complete(place: str, config: ml_collections.ConfigDict) -> None:
+    """Check that a config has all keys and no others.
+
+    Args:
+      place: where it stands, for the message.
+      config: to be checked.
+
+    Raises:
+      InputError: naming the first key that is too many or missing.
+    """
+    keys = _keys(config)
+    try:
+        check_keys(keys)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
+    if missing := [key for key in _known() if key not in keys]:
+        raise InputError(
+            f"{place}: key {missing[0]!r} is missing; start from jaxflow.config.default_config()"
+        )
+
+
+def override(config: ml_collections.ConfigDict, arguments: Sequence[str]) -> None:
+    """Set keys of a config.
+
+    Another `data.name` than the config's takes away its `data.category` and `data.options`, which
+    belong to the data set that it named.
+
+    Args:
+      config: changed in place.
+      arguments: "--config.KEY=VALUE" each.
+
+    Raises:
+      InputError: if there is no such key, naming the nearest, or the value is of another type.
+    """
+    name = config.data.name
+    for argument in sorted(arguments, key=lambda a: not a.startswith("--config.data.name=")):
+        key = argument.removeprefix("--config.").partition("=")[0]
+        check_keys([key])
+        values = flags.FlagValues()
+        try:
+            # Only a data set's own options can be new, and it is the data set that knows them.
+            config_flags.DEFINE_config_dict(
+                "config",
+                config,
+                flag_values=values,
+                sys_argv=["", argument],
+                lock_config=False,
+                accept_new_attributes=True,
+            )
+            values(["", argument])
+        except (flags.Error, LookupError, TypeError, ValueError) as error:
+            value = config_path.get_value(key, config)
+            raise InputError(
+                f"{argument}: expected a value of type {type(value).__name__}, such as {value!r}"
+            ) from error
+        if key == "data.name" and config.data.name != name:
+            config.data.category, config.data.options = "", ml_collections.ConfigDict()
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Check that keys exist; those below `data.options` belong to the data set.
+
+    Raises:
+      InputError: naming the first that does not exist, and the nearest that does.
+    """
+    known = _known()
+    for key in keys:
+        if key in known or key.startswith("data.options."):
+            continue
+        nearest = difflib.get_close_matches(key, known, 1, 0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else "--help lists the keys"
+        raise InputError(f"no config key {key!r}; {hint}")
+
+
+def _known() -> list[str]:
+    return [key for key, _, _ in KEYS]
+
+
+def _keys(config: ml_collections.ConfigDict, place: str = "") -> list[str]:
+    """List the dotted keys of all values."""
+    keys = []
+    for name, value in config.items():
+        inner = isinstance(value, ml_collections.ConfigDict)
+        keys += _keys(value, f"{place}{name}.") if inner else [f"{place}{name}"]
+    return keys
+
+
+def _line(path: str, error: Exception) -> str:
+    """Return ", line N" for the last line of a file that an exception came through."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    return f", line {lines[-1]}" if lines else ""

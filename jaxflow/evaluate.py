@@ -30,10 +30,8 @@ from jaxflow.evaluation.tables import ResultRow, format_table, result_table
 from jaxflow.experiment import (
     TITLES,
     Selection,
-    check_facts,
     image_size,
     load_checkpoints,
-    load_run,
     load_selections,
     make_dataset,
     make_detector,
@@ -41,6 +39,7 @@ from jaxflow.experiment import (
     protocol,
     run_facts,
 )
+from jaxflow.run_folder import CALIBRATION, check_facts, load_run
 
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
 
@@ -55,7 +54,9 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "oracle", False, "add best on test; needs training.keep_all", flag_values=values
     )
-    flags.DEFINE_integer("pictures", 24, "number of images drawn", flag_values=values)
+    flags.DEFINE_integer(
+        "pictures", 24, "number of images drawn", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_enum(
         "test_set", "original", sorted(TEST_SETS), "which test images", flag_values=values
     )
@@ -110,6 +111,10 @@ def evaluate(
     Raises:
       InputError: if the run is not finished, or its data or weights are not those it had.
     """
+    if oracle and not config.training.keep_all:
+        raise InputError(
+            "--oracle needs all checkpoints; train with --config.training.keep_all=True"
+        )
     encoder = make_encoder(config)
     dataset = make_dataset(config)
     check_facts(workdir, load_run(workdir)[1], run_facts(encoder, dataset))
@@ -120,7 +125,10 @@ def evaluate(
         )
     detector = make_detector(config, encoder)
     selections = load_selections(workdir, config, detector, warn)
-    calibrations = read_calibrations(workdir / "calibration.json")
+    calibrations = read_calibrations(workdir / CALIBRATION)
+    notes = _notes(encoder.sha256, dataset)
+    for note in notes:
+        warn(note)
     test = TEST_SETS[test_set](dataset.test)
     images, masks = read_images(test, image_size(config)), read_masks(test, image_size(config))
     if oracle:
@@ -144,7 +152,7 @@ def evaluate(
         scored=scored,
         shown=("best" if "best" in maps else "last", config.evaluation.score),
         pictures=pictures,
-        notes=_notes(encoder.sha256, dataset),
+        notes=notes,
     )
     return rows
 
@@ -182,10 +190,6 @@ def _oracle(
     labels: np.ndarray,
 ) -> Selection:
     """Return the checkpoint whose image AUROC on the test set is highest: not a result."""
-    if not config.training.keep_all:
-        raise InputError(
-            "--oracle needs all checkpoints; train with --config.training.keep_all=True"
-        )
     score, best, best_auroc = config.evaluation.score, None, -1.0
     for selection in load_checkpoints(workdir, config, detector):
         scorer = Scorer(
@@ -199,9 +203,13 @@ def _oracle(
 
 
 def _notes(sha256: str | None, dataset: AnomalyDataset) -> list[str]:
-    notes = [] if sha256 else ["The encoder's weights are RANDOM: the figures say nothing."]
-    reason = dataset.explain_unavailable()
-    return [*notes, reason] if reason else notes
+    """List what a reader of the figures must know."""
+    notes = [] if sha256 else ["the encoder's weights are RANDOM: the figures say nothing"]
+    if reason := dataset.explain_unavailable():
+        notes.append(reason)
+    if not len(dataset.validation):
+        notes.append("no images were held out of training: no best, no thresholds, no pictures")
+    return notes
 
 
 if __name__ == "__main__":

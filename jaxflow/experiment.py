@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,6 @@ from jaxflow.data import AUGMENTATIONS, AnomalyDataset, load_dataset
 from jaxflow.detectors import NORMALIZATIONS, SCORES, Detector, FlowPyramid
 from jaxflow.encoders import Encoder, load_encoder
 from jaxflow.errors import InputError
-from jaxflow.evaluation.tables import write_metrics_json
 from jaxflow.flows import COUPLINGS, LOG_SCALES, PERMUTATIONS, FastFlow2D
 from jaxflow.training import OPTIMIZERS, Checkpoints, TrainState, create_state
 
@@ -37,8 +35,6 @@ _CHOICES: dict[str, Collection[str]] = {
     "evaluation.score": SCORES,
 }
 _POSITIVE = (
-    "data.image_size.0",
-    "data.image_size.1",
     "model.steps",
     "model.hidden_ratio",
     "model.clamp",
@@ -48,6 +44,7 @@ _POSITIVE = (
     "training.validate_every",
     "evaluation.batch_size",
 )
+_NOT_NEGATIVE = ("seed", "training.weight_decay", "training.feature_memory_gib")
 
 
 class Selection(NamedTuple):
@@ -78,9 +75,19 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         value = _value(config, key)
         if not value > 0:
             raise InputError(f"config.{key} must be positive, got {value!r}")
-    for size in config.model.kernel_sizes:
-        if size < 1 or size % 2 == 0:
-            raise InputError(f"config.model.kernel_sizes must be odd and positive, got {size}")
+    for key in _NOT_NEGATIVE:
+        value = _value(config, key)
+        if not value >= 0:
+            raise InputError(f"config.{key} must not be negative, got {value!r}")
+    size, kernels = tuple(config.data.image_size), tuple(config.model.kernel_sizes)
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise InputError(
+            f"config.data.image_size must be (height, width) in whole pixels, got {size}"
+        )
+    if not kernels or not all(isinstance(k, int) and k > 0 and k % 2 for k in kernels):
+        raise InputError(
+            f"config.model.kernel_sizes must be odd whole numbers, at least one, got {kernels}"
+        )
     for key in ("image_quantile", "pixel_quantile"):
         if not 0 < config.evaluation[key] < 1:
             raise InputError(
@@ -90,7 +97,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 def _value(config: Any, key: str) -> Any:
     for part in key.split("."):
-        config = config[int(part)] if part.isdigit() else config[part]
+        config = config[part]
     return config
 
 
@@ -136,7 +143,11 @@ def make_encoder(config: ml_collections.ConfigDict) -> Encoder:
 
 
 def make_detector(config: ml_collections.ConfigDict, encoder: Encoder) -> Detector:
-    """Put the flows that `config.model` describes over the encoder's maps."""
+    """Put the flows that `config.model` describes over the encoder's maps.
+
+    Raises:
+      InputError: if there are no such flows over these maps.
+    """
     model = config.model
     flow = functools.partial(
         FastFlow2D,
@@ -150,7 +161,12 @@ def make_detector(config: ml_collections.ConfigDict, encoder: Encoder) -> Detect
         dtype=DTYPES[model.dtype],
     )
     pyramid = FlowPyramid(flow, maps=len(encoder.channels), normalization=model.normalization)
-    return Detector(encoder, pyramid)
+    detector = Detector(encoder, pyramid)
+    try:
+        jax.eval_shape(lambda: detector.init(jax.random.key(0), image_size(config)))
+    except ValueError as error:
+        raise InputError(f"config.model: {error}") from error
+    return detector
 
 
 def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: AnomalyDataset) -> dict:
@@ -176,74 +192,6 @@ def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: Anoma
 def run_facts(encoder: Encoder, dataset: AnomalyDataset) -> dict[str, Any]:
     """Return what a config does not say: hashes of the encoder's weights and of the data."""
     return {"encoder_sha256": encoder.sha256, "data_fingerprint": dataset.fingerprint}
-
-
-def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, Any]) -> None:
-    """Write what a run is made of to `run.json`, or check that the folder holds the same run.
-
-    Args:
-      workdir: made if missing.
-      config: of the run.
-      facts: what the config does not say: the encoder weights' SHA-256, the data's fingerprint.
-
-    Raises:
-      InputError: if the folder holds a run of another config, other weights or other data.
-    """
-    path = workdir / "run.json"
-    new = {"config": json.loads(config.to_json()), **facts}
-    if path.exists():
-        old = _read_run(path)
-        if differences := _differences(old, new):
-            raise InputError(
-                f"{workdir} holds another run: {'; '.join(differences[:5])}; use another --workdir"
-            )
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_metrics_json(path, new)
-
-
-def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
-    """Read the config and the facts that `save_run` wrote; nothing of them is executed.
-
-    Raises:
-      InputError: if the folder holds no run.
-    """
-    path = workdir / "run.json"
-    if not path.exists():
-        raise InputError(
-            f"{workdir} holds no run (no run.json); train first: "
-            f"python -m jaxflow.train --config=CONFIG --workdir={workdir}"
-        )
-    run = _read_run(path)
-    config = ml_collections.ConfigDict(run.pop("config"))
-    return config, run
-
-
-def check_facts(workdir: Path, facts: dict[str, Any], now: dict[str, Any]) -> None:
-    """Check that the run is evaluated with what it was trained with.
-
-    Raises:
-      InputError: naming what differs.
-    """
-    if differences := _differences(facts, now):
-        raise InputError(f"{workdir} was trained with something else: {'; '.join(differences)}")
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); use another --workdir") from error
-
-
-def _differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """List the places where two JSON trees differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        lines = []
-        for key in sorted(old.keys() | new.keys()):
-            lines += _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
-        return lines
-    return [] if old == new else [f"{place} is {old!r} there and {new!r} here"]
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:

@@ -3,14 +3,15 @@
     python -m jaxflow.predict --workdir=runs/tiles --input=photos --output=scored
 
 Writes into the output folder scores.csv (score and decision of each image) and, for each image, a
-heat map with the predicted mask. --input takes images and folders, separated by commas. An image
-that cannot be read is reported and the rest go on; the exit code is then 1.
+picture with heat map and predicted mask. --input takes images and folders, separated by commas. An
+image that cannot be read is reported and the rest go on; the exit code is then 1.
 """
 
-import collections
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from absl import flags
@@ -24,13 +25,12 @@ from jaxflow.evaluation.pictures import Example, panel, save_figure
 from jaxflow.evaluation.scoring import Scorer
 from jaxflow.evaluation.tables import write_scores_csv
 from jaxflow.experiment import (
-    check_facts,
     image_size,
-    load_run,
     load_selections,
     make_detector,
     make_encoder,
 )
+from jaxflow.run_folder import CALIBRATION, check_facts, load_run, make_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,52 +55,84 @@ def _define(values: flags.FlagValues) -> None:
     )
 
 
+class _Model(NamedTuple):
+    """A trained run, ready to score; `selection` and `score` name the maps that count."""
+
+    scorer: Scorer
+    selection: str
+    score: str
+    calibration: Calibration | None
+    size: tuple[int, int]
+    batch_size: int
+
+    def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
+        """Score images u8[n, h, w, 3]: f32[n, h, w]."""
+        return self.scorer(images)[self.selection][self.score]
+
+
 def _main(values: flags.FlagValues) -> int:
     command_line.required(values, "workdir", "input", "output")
-    paths = find_images(values.input)
-    names = labels(paths)
-    workdir, output = Path(values.workdir), Path(values.output)
-    config, facts = load_run(workdir)
-    if values.weights:
-        config.encoder.weights = values.weights
-    encoder = make_encoder(config)
-    check_facts(workdir, facts, {**facts, "encoder_sha256": encoder.sha256})
-    detector = make_detector(config, encoder)
-    selections = load_selections(workdir, config, detector, warn)
-    name = values.selection or ("best" if "best" in selections else "last")
-    if name not in selections:
-        raise InputError(f"{workdir} has no {name} parameters: no images were held out")
-    score = config.evaluation.score
-    calibration = read_calibrations(workdir / "calibration.json").get(name, {}).get(score)
-    if calibration is None:
-        warn("no images were held out in training: scores come without decisions and pictures")
-    scorer = Scorer(detector, {name: selections[name].variables}, (score,))
-    output.mkdir(parents=True, exist_ok=True)
-    read, scores = [], []
-    for chunk, images in _chunks(paths, image_size(config), config.evaluation.batch_size):
-        maps = scorer(images)[name][score]
+    output = Path(values.output)
+    paths = find_images(values.input, output)
+    names = name_images(paths)
+    model = _load(Path(values.workdir), values.selection, values.weights)
+    make_folder("output", output)
+    read: list[Path] = []
+    scores: list[float] = []
+    for chunk, images in _chunks(paths, model.size, model.batch_size):
+        maps = model.anomaly_maps(images)
         read += chunk
         scores += maps.max((1, 2)).tolist()
-        if calibration and values.pictures:
+        if model.calibration and values.pictures:
             for path, image, anomaly_map in zip(chunk, images, maps, strict=True):
-                _draw(output, names[path], image, anomaly_map, calibration)
-    _write(output, [names[path] for path in read], scores, score, calibration)
+                _draw(output, names[path], image, anomaly_map, model.calibration)
+    _write(output, [names[path] for path in read], scores, model.score, model.calibration)
     failed = len(paths) - len(read)
     say(f"{len(read)} images scored, {failed} could not be read: {output / 'scores.csv'}")
     return 1 if failed else 0
 
 
-def find_images(inputs: Sequence[str]) -> list[Path]:
-    """List the images named, and those in the folders named, at any depth.
+def _load(workdir: Path, selection: str | None, weights: str | None) -> _Model:
+    """Load a run; `selection` and `weights` are the flags."""
+    config, facts = load_run(workdir)
+    if weights:
+        config.encoder.weights = weights
+    encoder = make_encoder(config)
+    check_facts(workdir, facts, {**facts, "encoder_sha256": encoder.sha256})
+    detector = make_detector(config, encoder)
+    selections = load_selections(workdir, config, detector, warn)
+    name = selection or ("best" if "best" in selections else "last")
+    if name not in selections:
+        raise InputError(
+            f"--selection {name}: {workdir} has none, for no images were held out of training; "
+            "leave the flag out"
+        )
+    score, batch_size = config.evaluation.score, config.evaluation.batch_size
+    calibration = read_calibrations(workdir / CALIBRATION).get(name, {}).get(score)
+    if calibration is None:
+        warn("no images were held out of training: scores come without decisions and pictures")
+    scorer = Scorer(detector, {name: selections[name].variables}, (score,), batch_size)
+    return _Model(scorer, name, score, calibration, image_size(config), batch_size)
+
+
+def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
+    """List the images named, and those in the folders named, at any depth, each once.
+
+    Args:
+      inputs: images and folders.
+      output: folder of the results; what lies in it is no input.
 
     Raises:
-      InputError: if a path does not exist or a folder holds no image.
+      InputError: if a path does not exist, a folder holds no image, or it is the output's.
     """
     paths: list[Path] = []
     for name in inputs:
         path = Path(name)
         if path.is_dir():
+            if path.resolve() == output.resolve():
+                raise InputError(f"--output {output}: give a folder other than that of --input")
             found = sorted(p for p in path.rglob("*") if p.is_file() and is_image_file(p))
+            found = [p for p in found if output.resolve() not in p.resolve().parents]
             if not found:
                 raise InputError(f"--input {path}: the folder holds no image")
             paths += found
@@ -108,7 +140,7 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
             paths.append(path)
         else:
             raise InputError(f"--input {path}: no such file or folder")
-    return list(dict.fromkeys(paths))
+    return list({os.path.abspath(path): path for path in paths}.values())
 
 
 def _chunks(
@@ -130,19 +162,17 @@ def _chunks(
         yield chunk, np.stack(images)
 
 
-def labels(paths: Sequence[Path]) -> dict[Path, str]:
-    """Name each image by its file, and by its whole path where two files bear one name."""
-    count = collections.Counter(path.name for path in paths)
-    return {
-        path: path.name if count[path.name] == 1 else path.as_posix().lstrip("./") for path in paths
-    }
+def name_images(paths: Sequence[Path]) -> dict[Path, str]:
+    """Name each image by its path below the deepest folder that holds them all."""
+    root = os.path.commonpath([Path(os.path.abspath(path)).parent for path in paths])
+    return {path: Path(os.path.abspath(path)).relative_to(root).as_posix() for path in paths}
 
 
 def _draw(
     output: Path, name: str, image: np.ndarray, anomaly_map: np.ndarray, calibration: Calibration
 ) -> None:
     example = Example(name, image, anomaly_map, float(anomaly_map.max()))
-    save_figure(output / f"{name.replace('/', '_')}.png", panel(example, calibration.scale))
+    save_figure(output / f"{name}.png", panel(example, calibration.scale))
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""Train a detector on normal images.
+r"""Train a detector on normal images.
 
     python -m jaxflow.train --config=configs/fastflow_resnet18.py --workdir=runs/tiles \
         --config.data.name=magnetic_tile --config.data.data_dir=PATH
@@ -34,9 +34,9 @@ from jaxflow.experiment import (
     make_encoder,
     make_optimizer,
     run_facts,
-    save_run,
 )
 from jaxflow.parallel import check_batch_size
+from jaxflow.run_folder import CALIBRATION, save_run
 from jaxflow.training import (
     Batches,
     FeatureBatches,
@@ -76,8 +76,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """
     check_config(config)
     check_batch_size("config.training.batch_size", config.training.batch_size)
-    encoder = _encoder(config)
+    encoder = load_encoder_or_random(config)
     encoder.check_input_size(image_size(config))
+    detector = make_detector(config, encoder)
     dataset = make_dataset(config)
     steps = len(dataset.train) // config.training.batch_size
     _check_sizes(config, dataset, steps)
@@ -87,13 +88,24 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
         f"{len(dataset.validation)} validation, "
         f"{0 if dataset.test is None else len(dataset.test)} test images; {encoder.name}"
     )
-    detector = make_detector(config, encoder)
+    trained_before = (workdir / CALIBRATION).exists()
     _fit(config, workdir, detector, dataset, steps)
     _calibrate(config, workdir, detector, dataset)
-    say(f"trained; evaluate with: python -m jaxflow.evaluate --workdir={workdir}")
+    say(
+        ("this run was trained to its end before" if trained_before else "trained")
+        + f"; evaluate with: python -m jaxflow.evaluate --workdir={workdir}"
+    )
 
 
-def _encoder(config: ml_collections.ConfigDict) -> Encoder:
+def load_encoder_or_random(config: ml_collections.ConfigDict) -> Encoder:
+    """Load the encoder; without the hub, go on with random weights where the config allows it.
+
+    Args:
+      config: where random weights are taken, its `encoder.weights` becomes "random".
+
+    Raises:
+      InputError: see `load_encoder`.
+    """
     try:
         return make_encoder(config)
     except WeightsUnavailable as error:
@@ -172,7 +184,7 @@ def _calibrate(
 ) -> None:
     """Write the thresholds that the held-out normal images give."""
     if not len(dataset.validation):
-        write_calibrations(workdir / "calibration.json", {})
+        write_calibrations(workdir / CALIBRATION, {})
         return
     selections = load_selections(workdir, config, detector, warn)
     variables = {name: selection.variables for name, selection in selections.items()}
@@ -180,7 +192,7 @@ def _calibrate(
     maps = scorer(read_images(dataset.validation, image_size(config)))
     evaluation = config.evaluation
     write_calibrations(
-        workdir / "calibration.json",
+        workdir / CALIBRATION,
         {
             name: {
                 score: calibrate(m, evaluation.image_quantile, evaluation.pixel_quantile)

@@ -2,8 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import grain
@@ -90,7 +89,14 @@ class KeptFeatures:
     """The feature maps of a split, computed once by the frozen encoder.
 
     They stay in the device's memory where it is an accelerator with room for them twice over,
-    else in host memory, and above `host_limit` bytes in a file that goes with this object.
+    else in host memory, and above `host_limit` bytes in nameless files of the system's temporary
+    folder (TMPDIR), which are gone with the process however it ends.
+
+    Args:
+      encoder: frozen.
+      split: n images; may be empty.
+      size: (height, width) of the encoder's input, pixels.
+      host_limit: bytes.
 
     Attributes:
       maps: one f32[n, h_i, w_i, c_i] a stage.
@@ -110,8 +116,7 @@ class KeptFeatures:
         ]
         count = 4 * sum(math.prod(shape) for shape in shapes)
         self.place = "disk" if count > host_limit else "host"
-        self._folder = tempfile.TemporaryDirectory() if self.place == "disk" else None
-        self.maps: list[Any] = [self._empty(i, shape) for i, shape in enumerate(shapes)]
+        self.maps: list[Any] = [_empty(shape, self.place == "disk") for shape in shapes]
         for indices, valid, features in _encode(encoder, split, size):
             for kept, new in zip(self.maps, features, strict=True):
                 kept[indices[valid]] = np.asarray(new)[valid]
@@ -126,18 +131,19 @@ class KeptFeatures:
         """Return the maps of some images, f32[len(indices), h_i, w_i, c_i] each."""
         return tuple(kept[indices] for kept in self.maps)
 
-    def _empty(self, i: int, shape: Sequence[int]) -> np.ndarray:
-        if self._folder is None:
-            return np.empty(shape, np.float32)
-        path = Path(self._folder.name) / f"map_{i}.f32"
-        return np.memmap(path, np.float32, mode="w+", shape=tuple(shape))
+
+def _empty(shape: tuple[int, ...], on_disk: bool) -> np.ndarray:
+    if not on_disk:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float32, mode="w+", shape=shape)
 
 
 def _encode(encoder: Encoder, split: Split, size: tuple[int, int]) -> Iterator[tuple]:
     images = read_images(split, size)
     variables = jax.device_put(encoder.variables)
     encode = jax.jit(encoder.__call__)
-    for indices, valid in padded_batches(len(split), min(_ENCODE_BATCH, len(split))):
+    for indices, valid in padded_batches(len(split), max(1, min(_ENCODE_BATCH, len(split)))):
         yield indices, valid, encode(variables, images[indices])
 
 

@@ -1,7 +1,6 @@
 """Checkpoints that say when they are damaged, and from which training goes on exactly."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,8 @@ import orbax.checkpoint as ocp
 
 from jaxflow.errors import InputError
 
+_SEAL = "SHA256SUMS"
+
 
 class Checkpoint(NamedTuple):
     """A state and what was known of it.
@@ -19,7 +20,7 @@ class Checkpoint(NamedTuple):
     Attributes:
       step: optimizer steps taken.
       state: the pytree, numpy leaves.
-      info: JSON-able: data position, epoch, validation likelihood and so on.
+      info: JSON-able: data position, validation likelihood and so on.
     """
 
     step: int
@@ -30,34 +31,54 @@ class Checkpoint(NamedTuple):
 class Checkpoints:
     """A folder of checkpoints, one a step, written atomically and in the background.
 
+    Each holds a list of the SHA-256 of its files, made before it gets its final name, and is
+    checked against it before it is read.
+
     Args:
-      directory: made if missing.
+      directory: made if missing, unless only read.
       keep: how many of the latest stay; None keeps all.
+      read_only: whether nothing is to be written or cleaned up, as another process may be writing.
     """
 
-    def __init__(self, directory: str | Path, keep: int | None = 2):
+    def __init__(self, directory: str | Path, keep: int | None = 2, read_only: bool = False):
         self._directory = Path(directory).absolute()
-        self._manager = ocp.CheckpointManager(
-            self._directory,
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True),
-        )
+        self._writing: int | None = None
+        if read_only:
+            options = ocp.CheckpointManagerOptions(
+                read_only=True, create=False, save_interval_steps=0
+            )
+        else:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+            )
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     @property
     def steps(self) -> list[int]:
-        """List the steps at hand, ascending."""
+        """List the steps at hand, ascending; the last may still be on its way to the disk."""
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, info: dict[str, Any]) -> None:
-        """Write a checkpoint; a step that is there already is replaced."""
+        """Begin to write a checkpoint, once the one before is written.
+
+        One of the same step is replaced; later ones, which an earlier start of the run has left,
+        are deleted.
+        """
+        self.wait()
+        for there in self.steps:
+            if there >= step:
+                self._manager.delete(there)
+        self._writing = step
         state = jax.tree.map(np.asarray, state)
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                info=ocp.args.JsonSave({**info, "sha256": _digest(state)}),
+                info=ocp.args.JsonSave({"info": info, "layout": _layout(state)}),
             ),
+            force=True,  # Without, a step that Orbax deems out of turn is silently left out.
         )
 
     def restore(self, step: int, template: Any) -> Checkpoint:
@@ -70,23 +91,17 @@ class Checkpoints:
         Raises:
           InputError: if it is damaged or holds other shapes.
         """
+        if damage := _find_damage(self._directory / str(step)):
+            raise InputError(f"checkpoint {self._directory / str(step)} is damaged: {damage}")
+        saved = self._manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore()))
+        # Orbax itself would return other shapes and cast dtypes without a word.
+        if difference := _find_difference(saved["info"]["layout"], _layout(template)):
+            raise InputError(f"checkpoint {self._directory / str(step)}: {difference}")
         template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
-        place = f"checkpoint {self._directory / str(step)}"
-        try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(template), info=ocp.args.JsonRestore()
-                ),
-            )
-        except Exception as error:  # Orbax raises plain exceptions of many kinds for damaged files.
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{place} cannot be read: {first_line[:200]}") from error
-        state = jax.tree.map(np.asarray, restored["state"])
-        info = dict(restored["info"])
-        if info.pop("sha256", None) != _digest(state):
-            raise InputError(f"{place} is damaged: its content does not match its SHA-256")
-        return Checkpoint(step, state, info)
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
+        )
+        return Checkpoint(step, jax.tree.map(np.asarray, restored["state"]), saved["info"]["info"])
 
     def restore_latest(
         self, template: Any, say: Callable[[str], None] = lambda message: None
@@ -95,41 +110,83 @@ class Checkpoints:
 
         Args:
           template: a pytree of the shapes and dtypes expected.
-          say: called with one line for each damaged checkpoint passed over.
+          say: called with one line for each checkpoint passed over.
 
         Raises:
-          InputError: if there are checkpoints and all are damaged.
+          InputError: if there are checkpoints and none can be used.
         """
         steps = self.steps
         for step in reversed(steps):
             try:
                 return self.restore(step, template)
             except InputError as error:
+                if step == steps[0]:
+                    raise InputError(
+                        f"{error}; none of the {len(steps)} checkpoints there can be used: train "
+                        "anew in another workdir"
+                    ) from error
                 say(f"{error}; going back to the one before")
-        if steps:
-            raise InputError(
-                f"{self._directory}: none of the {len(steps)} checkpoints is whole; train anew in "
-                "another workdir"
-            )
         return None
 
-    def discard_after(self, step: int) -> None:
-        """Delete the checkpoints later than a step: damaged ones that were passed over."""
-        for later in self.steps:
-            if later > step:
-                self._manager.delete(later)
+    def wait(self) -> None:
+        """Wait until what is being written is on the disk under its final name."""
+        self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for what is being written, and end the threads that write."""
         self._manager.close()
 
+    def _seal(self) -> None:
+        """List the SHA-256 of a checkpoint's files; Orbax renames its folder afterwards."""
+        (folder,) = (
+            path
+            for path in self._directory.iterdir()
+            if path.name == str(self._writing) or path.name.startswith(f"{self._writing}.orbax")
+        )
+        lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files(folder)]
+        (folder / _SEAL).write_text("".join(lines))
 
-def _digest(state: Any) -> str:
-    """Return the SHA-256 of a pytree: its paths, dtypes, shapes and bytes."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        leaf = np.ascontiguousarray(leaf)
-        name = json.dumps([jax.tree_util.keystr(path), str(leaf.dtype), list(leaf.shape)])
-        digest.update(name.encode())
-        digest.update(leaf.tobytes())
-    return digest.hexdigest()
+
+def _files(folder: Path) -> list[str]:
+    """List the files of a checkpoint that hold its content, which Orbax keeps in two folders."""
+    paths = [path for part in ("info", "state") for path in (folder / part).rglob("*")]
+    return sorted(path.relative_to(folder).as_posix() for path in paths if path.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _find_damage(folder: Path) -> str | None:
+    """Say what of a checkpoint is not as it was written, or None."""
+    seal = folder / _SEAL
+    if not seal.is_file():
+        return f"it has no {_SEAL}"
+    lines = [line.partition("  ") for line in seal.read_text(errors="replace").splitlines()]
+    sums = {name: digest for digest, _, name in lines}
+    for name in sorted(sums.keys() | set(_files(folder))):
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if sums.get(name) != _sha256(folder / name):
+            return f"{name} does not match its SHA-256"
+    return None if sums else f"its {_SEAL} is empty"
+
+
+def _layout(state: Any) -> dict[str, str]:
+    """Give the dtype and shape of each leaf, by its path."""
+    return {
+        jax.tree_util.keystr(path): f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def _find_difference(got: dict[str, str], expected: dict[str, str]) -> str | None:
+    """Say which leaf of a layout is the first that differs, or None."""
+    for path in sorted(got.keys() | expected.keys()):
+        if got.get(path) != expected.get(path):
+            return (
+                f"expected {expected.get(path, 'nothing')} at {path}, "
+                f"got {got.get(path, 'nothing')}"
+            )
+    return None

@@ -78,7 +78,9 @@ class Trainer:
         self._batches = batches
         self._validate = validate
         self._schedule = schedule
-        self._say = say
+        # With several processes one of them speaks and writes the log; all write checkpoints.
+        self._leads = jax.process_index() == 0
+        self._say = say if self._leads else lambda line: None
         self._log = workdir / "metrics.jsonl"
         self._last = Checkpoints(workdir / "checkpoints", None if schedule.keep_all else 2)
         self._best = Checkpoints(workdir / "best", 1)
@@ -97,11 +99,12 @@ class Trainer:
           The final state, numpy leaves.
 
         Raises:
+          InputError: if there are checkpoints and none can be used.
           RunStopped: on Ctrl-C, after saving, and when a loss is not finite.
         """
-        state = self._resume(state)
-        start = int(state.step)
         try:
+            state = self._resume(state)
+            start = int(state.step)
             with _interrupts() as interrupted, self._progress(start) as bar:
                 replicated = replicate(state)
                 for step in range(start + 1, self._schedule.steps + 1):
@@ -109,7 +112,7 @@ class Trainer:
                     replicated, loss = self._train_step(replicated, self._frozen, batch)
                     self._unread.append(loss)
                     self._after_step(step, replicated, bar)
-                    if interrupted and step < self._schedule.steps:
+                    if interrupted:
                         self._interrupt(step, replicated)
                 return unreplicate(replicated)
         finally:
@@ -121,15 +124,22 @@ class Trainer:
         if found is None:
             self._trim_log(0)
             return state
-        self._last.discard_after(found.step)
         self._batches.set_state(found.info["data"])
         self._best_loss = found.info["best_validation_nll"]
+        self._epoch_losses = found.info["epoch_losses"]
+        self._started -= found.info["seconds"]
         self._trim_log(found.step)
         self._say(f"going on from step {found.step} of {self._schedule.steps}")
         return found.state
 
     def _progress(self, start: int) -> tqdm:
-        return tqdm(total=self._schedule.steps, initial=start, unit="step", dynamic_ncols=True)
+        return tqdm(
+            total=self._schedule.steps,
+            initial=start,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not self._leads,
+        )
 
     def _after_step(self, step: int, state: TrainState, bar: tqdm) -> None:
         epoch_ends = step % self._schedule.steps_per_epoch == 0
@@ -146,13 +156,7 @@ class Trainer:
         values = [float(np.asarray(loss)[0]) for loss in self._unread]
         for i, value in enumerate(values):
             if not np.isfinite(value):
-                bad = step - len(values) + 1 + i
-                last = self._last.steps[-1] if self._last.steps else None
-                kept = f"the checkpoint of step {last} is kept" if last else "no checkpoint yet"
-                raise RunStopped(
-                    f"the loss is {value} at step {bad}; {kept}; lower training.learning_rate or "
-                    "model.clamp"
-                )
+                raise self._not_finite(f"the loss is {value} at step {step - len(values) + 1 + i}")
         self._epoch_losses += values
         self._unread = []
         return self._epoch_losses[-1]
@@ -165,19 +169,33 @@ class Trainer:
             "train_nll": float(np.mean(losses)),
             "seconds": round(time.monotonic() - self._started, 3),
         }
-        if self._schedule.is_validated(step):
-            if self._validate is not None:
-                record["validation_nll"] = self._validate(state)
-                bar.write(
-                    f"epoch {record['epoch']}: train {record['train_nll']:.4f}, "
-                    f"validation {record['validation_nll']:.4f} nats/dim"
+        validated = self._schedule.is_validated(step)
+        if validated and self._validate is not None:
+            record["validation_nll"] = self._validate(state)
+            if not np.isfinite(record["validation_nll"]):
+                raise self._not_finite(
+                    f"the validation loss is {record['validation_nll']} after step {step}"
                 )
+            self._report(record, bar)
+        # The log first: what a kill leaves in it without a checkpoint, the next start drops.
+        if self._leads:
+            with self._log.open("a") as log:
+                log.write(json.dumps(record) + "\n")
+        if validated:
             self._checkpoint(step, state, record.get("validation_nll"))
-        with self._log.open("a") as log:
-            log.write(json.dumps(record) + "\n")
+
+    def _report(self, record: dict[str, Any], bar: tqdm) -> None:
+        if self._leads:
+            bar.write(
+                f"epoch {record['epoch']}: train {record['train_nll']:.4f}, "
+                f"validation {record['validation_nll']:.4f} nats/dim"
+            )
 
     def _checkpoint(self, step: int, state: TrainState, validation_nll: float | None) -> None:
         host = unreplicate(state)
+        # A finite loss can still have gradients that are not: the next loss would tell too late.
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host.params)):
+            raise self._not_finite(f"the parameters are not finite after step {step}")
         improved = validation_nll is not None and (
             self._best_loss is None or validation_nll < self._best_loss
         )
@@ -187,15 +205,26 @@ class Trainer:
             "data": self._batches.get_state(),
             "validation_nll": validation_nll,
             "best_validation_nll": self._best_loss,
+            "epoch_losses": self._epoch_losses,
+            "seconds": time.monotonic() - self._started,
         }
-        # The best first: killed in between, the run repeats the epoch and writes it again.
+        # The best first, to its end: killed in between, the run repeats the epoch and with it the
+        # best; the other way round, the best would be lost.
         if improved:
             self._best.save(step, host, info)
+            self._best.wait()
         self._last.save(step, host, info)
 
+    def _not_finite(self, what: str) -> RunStopped:
+        steps = self._last.steps
+        kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "no checkpoint yet"
+        return RunStopped(f"{what}; {kept}; lower training.learning_rate or model.clamp")
+
     def _interrupt(self, step: int, state: TrainState) -> None:
-        self._check_losses(step)
-        self._checkpoint(step, state, None)
+        if not self._schedule.is_validated(step):
+            if self._unread:
+                self._check_losses(step)
+            self._checkpoint(step, state, None)
         raise RunStopped(
             f"interrupted at step {step} of {self._schedule.steps}; saved; the same command goes "
             "on from there",
@@ -204,9 +233,11 @@ class Trainer:
 
     def _trim_log(self, step: int) -> None:
         """Drop what was logged after the step that training goes on from."""
-        if self._log.exists():
+        if self._leads and self._log.exists():
             lines = [line for line in self._log.read_text().splitlines() if _logged(line) <= step]
-            self._log.write_text("".join(line + "\n" for line in lines))
+            trimmed = self._log.with_suffix(".tmp")
+            trimmed.write_text("".join(line + "\n" for line in lines))
+            trimmed.replace(self._log)  # At once: a kill must not cost what was logged before.
 
 
 def _logged(line: str) -> float:
@@ -218,12 +249,28 @@ def _logged(line: str) -> float:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in the list yielded instead of raising them."""
+    """Collect the first SIGINT or SIGTERM in the list yielded; a second one acts as ever.
+
+    With several processes signals act as ever: one that stopped by itself would leave the others
+    waiting for it. The checkpoints of the epochs stand.
+    """
     received: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(s, lambda number, frame: received.append(number)) for s in signals]
+    if jax.process_count() > 1:
+        yield received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def receive(number: int, frame: Any) -> None:
+        received.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, receive)
     try:
         yield received
     finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+        restore()

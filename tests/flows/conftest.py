@@ -24,6 +24,9 @@ with warnings.catch_warnings():
     )
 
 
+QUICK = {"xla_backend_optimization_level": 0}
+
+
 @dataclasses.dataclass(frozen=True)
 class Member:
     """A flow of the dict: `make(dtype)` builds it, shapes are those of one input."""
@@ -114,8 +117,11 @@ class Case:
     condition: jax.Array | None
 
     def __post_init__(self):
-        self.run = jax.jit(self.on_params)
-        self.run_back = jax.jit(functools.partial(self.on_params, method="inverse_and_log_det"))
+        back = functools.partial(self.on_params, method="inverse_and_log_det")
+        # The error bounds of float32 are those of the default compiler.
+        options = QUICK if self.dtype == np.float64 else None
+        self.run = jax.jit(self.on_params, compiler_options=options)
+        self.run_back = jax.jit(back, compiler_options=options)
 
     def precision(self):
         return jax.enable_x64(self.dtype == np.float64)
@@ -144,7 +150,9 @@ def _build(member, dtype):
         if member.condition is not None:
             condition = jnp.asarray(rng.standard_normal((2, *member.condition)), dtype)
         flow = member.make(dtype)
-        variables = flow.init(jax.random.key(1), x, condition)
+        # Many steps initialize faster without jit: they repeat the same few operations.
+        init = flow.init if member.steps > 3 else jax.jit(flow.init, compiler_options=QUICK)
+        variables = init(jax.random.key(1), x, condition)
         start = variables["params"]
         variables = {**variables, "params": perturb(start)}
         return Case(member, dtype, flow, start, variables, x, condition)
@@ -159,7 +167,7 @@ def build():
 @pytest.fixture
 def quick():
     """Give compiler options under which small programs compile three times faster."""
-    return {"xla_backend_optimization_level": 0}
+    return QUICK
 
 
 @pytest.fixture

@@ -1,0 +1,121 @@
+"""What a run's folder says of it: `run.json`, and the checks that it is still the same run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from jaxflow.config import check_complete
+from jaxflow.errors import InputError
+from jaxflow.evaluation.tables import write_metrics_json
+
+# File of the thresholds and color ranges in a workdir; written last, when a run is finished.
+CALIBRATION = "calibration.json"
+
+# Fact of a run -> what it is in words, and the flag that tells where it lies now.
+_FACTS = {
+    "encoder_sha256": ("encoder weights", "weights"),
+    "data_fingerprint": ("data", "data_dir"),
+}
+
+
+def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, Any]) -> None:
+    """Write what a run is made of to `run.json`, or check that the folder holds the same run.
+
+    Args:
+      workdir: made if missing.
+      config: of the run.
+      facts: what the config does not say: the encoder weights' SHA-256, the data's fingerprint.
+
+    Raises:
+      InputError: if the folder holds a run of another config, other weights or other data.
+    """
+    path = workdir / "run.json"
+    new = {"config": json.loads(config.to_json()), **facts}
+    if path.exists():
+        old = _read_run(path)
+        if differences := _differences(old, new):
+            raise InputError(
+                f"{workdir} holds another run: {'; '.join(differences[:5])}; use another --workdir"
+            )
+        return
+    make_folder("workdir", workdir)
+    write_metrics_json(path, new)
+
+
+def make_folder(flag: str, folder: Path) -> None:
+    """Make the folder that a flag names, if it is missing.
+
+    Raises:
+      InputError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--{flag} {folder}: no such folder can be made: {error.strerror}"
+        ) from error
+
+
+def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
+    """Read the config and the facts that `save_run` wrote; nothing of them is executed.
+
+    Raises:
+      InputError: if the folder holds no run.
+    """
+    path = workdir / "run.json"
+    if not path.exists():
+        raise InputError(
+            f"{workdir} holds no run (no run.json); train first: "
+            f"python -m jaxflow.train --config=CONFIG --workdir={workdir}"
+        )
+    run = _read_run(path)
+    config = ml_collections.ConfigDict(run.pop("config"))
+    check_complete(str(path), config)
+    return config, run
+
+
+def check_facts(workdir: Path, facts: dict[str, Any], now: dict[str, Any]) -> None:
+    """Check that a run is used with the weights and the data that it was trained with.
+
+    Args:
+      workdir: of the run.
+      facts: those of the run.
+      now: those of what is at hand.
+
+    Raises:
+      InputError: naming what differs.
+    """
+    for name, (what, flag) in _FACTS.items():
+        if facts.get(name) != now[name]:
+            raise InputError(
+                f"{workdir} was trained with other {what} ({name} {_short(facts.get(name))} then, "
+                f"{_short(now[name])} now); give the same with --{flag}, or train anew in another "
+                "workdir"
+            )
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        run = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); use another --workdir") from error
+    if not isinstance(run, dict) or not isinstance(run.get("config"), dict):
+        raise InputError(f"{path} describes no run; use another --workdir")
+    return run
+
+
+def _short(value: Any) -> str:
+    """Return a value for a message; of a hash the beginning is enough."""
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)
+
+
+def _differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """List the places where two JSON trees differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            lines += _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
+        return lines
+    return [] if old == new else [f"{place} is {_short(old)} there and {_short(new)} here"]

@@ -1,0 +1,270 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # From your own images to heat maps
+#
+# A detector learns from **normal images alone** what is likely, and then marks what is not. A
+# frozen, pretrained network describes every place of an image; a normalizing flow (FastFlow,
+# arXiv 2111.07677) learns the distribution of these descriptions; where a new image is unlikely
+# under it, the heat map is hot.
+#
+# Run the cells from top to bottom. As it stands, the notebook draws its own textures, so it
+# needs no data; one variable points it at a folder of yours.
+#
+# ## Install
+#
+# Works on a Colab machine with a CPU, a GPU or a TPU (*Runtime > Change runtime type*), and on
+# your own. On Colab the first cell installs the package, and JAX for the accelerator it finds.
+
+# %%
+import importlib.util
+import os
+import shutil
+import sys
+
+REPOSITORY = ""  # such as "git+https://...", to install from a repository; "": from the index
+
+if "google.colab" in sys.modules:
+    accelerator = "[gpu]" if shutil.which("nvidia-smi") else ""
+    accelerator = "[tpu]" if importlib.util.find_spec("libtpu") else accelerator
+    requirement = f"jaxflow{accelerator}" + (f" @ {REPOSITORY}" if REPOSITORY else "")
+    # %pip install --quiet "{requirement}"
+
+# %%
+import warnings
+from pathlib import Path
+
+import jax
+import matplotlib.pyplot as plt
+from IPython.display import Image, Markdown, display
+
+# Progress is drawn as text, so the widgets that this asks for are not missed.
+warnings.filterwarnings("ignore", message="IProgress not found")
+
+for device in jax.devices():
+    print(f"{device.platform}: {device.device_kind}")
+if jax.default_backend() == "cpu":
+    print("No accelerator: a few minutes with the textures; small images and few epochs help.")
+
+# %% [markdown]
+# ## Your images
+#
+# Set `IMAGES` to a folder. Two layouts work:
+#
+# - **only normal images**, directly in the folder. The detector trains, and scores whatever you
+#   give it; there is nothing to measure it with.
+# - **with a test set**: `train/good/`, `test/good/`, `test/<kind of defect>/`, and, if you have
+#   them, masks in `ground_truth/<kind of defect>/`. Then the notebook also gives AUROC and AUPRO.
+#
+# Set `NEW_IMAGES` to a folder of images to judge in the end. On Colab, upload with the file
+# browser on the left, or mount your drive.
+
+# %%
+IMAGES = ""  # a folder; "": drawn textures
+NEW_IMAGES = ""  # a folder; "": a few drawn ones, some with a defect
+WEIGHTS = "hub"  # pretrained weights: "hub", or the path of a .safetensors file
+WORKDIR = Path("quickstart_run")  # another folder for another setting
+
+SMALL = os.environ.get("JAXFLOW_NOTEBOOK_SMALL") == "1"  # a run in seconds, to test the notebook
+
+# %%
+from jaxflow.config import default_config, describe_keys
+
+config = default_config()
+config.data.cache_dir = str(WORKDIR / "prepared")
+config.data.image_size = (64, 64) if SMALL else (128, 128)
+config.data.validation_fraction = 0.2  # of the normal images: held out, to set the thresholds
+config.encoder.name = "resnet18"
+config.encoder.weights = WEIGHTS
+config.encoder.random_if_unreachable = True
+config.model.kernel_sizes = (3,)
+config.training.epochs = 2 if SMALL else 20
+config.training.batch_size = 16
+if IMAGES:
+    config.data.name, config.data.data_dir = "folder", IMAGES
+else:
+    config.data.name, config.data.category = "textures", "woven"
+    sizes = (30, 6, 8) if SMALL else (120, 32, 64)
+    options = ("n_train", "n_test_normal", "n_test_anomalous")
+    config.data.options = dict(zip(options, sizes, strict=True))
+if SMALL:
+    config.encoder.stages, config.model.steps = (1, 2), 1
+
+# %% [markdown]
+# `random_if_unreachable` is there for machines without a network: if the pretrained weights can
+# be neither downloaded nor found in the cache, training goes on with **random** weights and says
+# so, loudly. Everything runs then, and the figures mean little. Take the line out and missing
+# weights are an error.
+#
+# These are all the keys, with their defaults and what they mean; for figures like the paper's,
+# use images of 256 x 256 and several hundred epochs.
+
+# %%
+print(describe_keys())
+
+# %% [markdown]
+# A look at what the detector will be told is normal:
+
+# %%
+from jaxflow.data import read_images
+from jaxflow.experiment import image_size, make_dataset
+
+dataset = make_dataset(config)
+test_count = 0 if dataset.test is None else len(dataset.test)
+print(f"{len(dataset.train)} to train on, {len(dataset.validation)} held out, {test_count} to test")
+
+normal = read_images(dataset.train.subset(range(min(6, len(dataset.train)))), image_size(config))
+figure, row = plt.subplots(1, len(normal), figsize=(12, 2.2), squeeze=False)
+for axes, image in zip(row[0], normal, strict=True):
+    axes.imshow(image)
+    axes.axis("off")
+figure.suptitle("normal images", fontsize=10, color="#6a737d")
+plt.show()
+
+# %% [markdown]
+# ## Train
+#
+# The loss is the negative log-likelihood of the normal images, in nats per dimension; only its
+# fall matters, its zero has no meaning. Stop the cell when you like: run it again and training
+# goes on where it was. A `WORKDIR` that holds a run of another setting is refused.
+
+# %%
+from jaxflow.train import train
+
+train(config, WORKDIR)
+
+# %% [markdown]
+# ## What the thresholds mean
+#
+# The score of an image is the hottest value of its map. How hot is too hot is read from the
+# **held-out normal images**: training has not seen them, and no defect is needed. The heat maps'
+# colors are fixed by them too, so one color means the same in every picture.
+
+# %%
+from jaxflow.evaluation.calibration import read_calibrations
+
+score = config.evaluation.score
+calibration = read_calibrations(WORKDIR / "calibration.json")["best"][score]
+print(f"score:           {score}")
+print(f"image threshold: {calibration.image_threshold:.4g}, from {calibration.images} images")
+print(f"pixel threshold: {calibration.pixel_threshold:.4g}")
+print(
+    f"A new normal image of the same source is called anomalous with a probability of at most "
+    f"{calibration.expected_false_positive_rate:.1%}."
+)
+
+# %% [markdown]
+# With n held-out images no threshold can promise fewer false alarms than 1 in n + 1: to allow
+# fewer, hold out more. `config.evaluation.image_quantile` sets the share of normal images that
+# should pass.
+#
+# ## Measure
+#
+# With test images, every figure comes twice: for the parameters after the `last` epoch, and for
+# those with the `best` likelihood of held-out normal images. The test images choose nothing.
+# `probability` is the score of the published FastFlow code, `nll` the exact negative
+# log-likelihood.
+
+# %%
+from jaxflow.evaluate import SHOWN, evaluate
+from jaxflow.evaluation.tables import format_table, result_table
+
+if dataset.test is None:
+    print(dataset.explain_unavailable())
+else:
+    rows = evaluate(config, WORKDIR, pictures=2 if SMALL else 12)
+    display(Markdown(format_table(result_table(rows, SHOWN), markdown=True)))
+
+# %% [markdown]
+# The image with the median score of every kind: neither the best nor the worst that it does.
+
+# %%
+REPORT = WORKDIR / "evaluation"
+if (REPORT / "overview.png").exists():
+    display(Image(filename=str(REPORT / "overview.png")))
+
+# %% [markdown]
+# And the scores of all test images, with the threshold that was set before any of them was seen:
+
+# %%
+if (REPORT / "curves" / "histogram.png").exists():
+    display(Image(filename=str(REPORT / "curves" / "histogram.png")))
+print(f"curves, pictures and figures on one page: {REPORT / 'index.html'}")
+
+# %% [markdown]
+# ## Judge new images
+#
+# Any images, of any size. Without a `NEW_IMAGES` folder the notebook takes those of `IMAGES`, its
+# `test` folder if there is one, or else draws six fresh textures, three of them damaged.
+
+# %%
+import PIL.Image
+
+from jaxflow.data.textures import draw_example
+
+
+def draw_new_images(folder, category="woven", seed=7):
+    """Draw three normal and three damaged images, as files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, defect in enumerate([None, "scratch", None, "hole", None, "pulled_thread"]):
+        image, _ = draw_example(category, 256, seed, "test", 20 + index, defect)
+        PIL.Image.fromarray(image).save(folder / f"{index}_{defect or 'normal'}.png")
+    return folder
+
+
+if NEW_IMAGES:
+    new_images = Path(NEW_IMAGES)
+elif IMAGES:
+    test_folder = Path(IMAGES) / "test"
+    new_images = test_folder if test_folder.is_dir() else Path(IMAGES)
+else:
+    new_images = draw_new_images(WORKDIR / "new_images")
+
+# %% [markdown]
+# This is `python -m jaxflow.predict --workdir=... --input=... --output=...`, called from Python.
+# It returns 0 if every image could be read.
+
+# %%
+from jaxflow import predict
+
+SCORED = WORKDIR / "scored"
+predict.main(["predict", f"--workdir={WORKDIR}", f"--input={new_images}", f"--output={SCORED}"])
+
+# %%
+import csv
+
+with open(SCORED / "scores.csv", newline="") as file:
+    table = list(csv.DictReader(file))
+for entry in table:
+    entry[f"anomaly_score_{score}"] = float(entry[f"anomaly_score_{score}"])
+table.sort(key=lambda entry: -entry[f"anomaly_score_{score}"])
+display(Markdown(format_table(table, markdown=True)))
+
+# %% [markdown]
+# The most suspicious first. Heat starts to glow where a pixel passes its threshold; the last
+# column outlines these pixels.
+
+# %%
+for entry in table[:3]:
+    display(Image(filename=str(SCORED / f"{entry['name'].replace('/', '_')}.png")))
+
+# %% [markdown]
+# ## Where to go on
+#
+# - Too many false alarms: hold out more normal images, or train on more of what is normal (all
+#   lights, all positions). Every variation that training never saw is an anomaly.
+# - Small defects missed: larger images, `config.data.image_size = (256, 256)` or more.
+# - A stronger encoder: `config.encoder.name = "wide_resnet50_2"`.
+# - The same from a shell: `python -m jaxflow.train --help`.
+# - A flow alone, in a model of your own: `flows_as_flax_modules.ipynb`.

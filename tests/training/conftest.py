@@ -1,0 +1,92 @@
+import contextlib
+import importlib.util
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+with warnings.catch_warnings():
+    # November 2026: distrax 0.1.9's TensorFlow Probability reads an attribute that jax deprecates.
+    warnings.filterwarnings("ignore", "jax.core.pytype_aval_mappings", DeprecationWarning)
+    import jaxflow.flows  # noqa: F401
+
+PROGRAM = pathlib.Path(__file__).parent / "tiny_run.py"
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Give the module of the tiny run."""
+    spec = importlib.util.spec_from_file_location("tiny_run", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tiny_run"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def kept(tiny):
+    """Give the parts of a run on kept features."""
+    return tiny.make_parts(augment=False)
+
+
+@pytest.fixture(scope="session")
+def augmented(tiny):
+    """Give the parts of a run on augmented images."""
+    return tiny.make_parts(augment=True)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Give the folder of compiled programs: the processes share theirs, once is enough."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def start(compiled):
+    """Start the tiny run as a process of its own: start(*arguments, devices=1)."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments, devices=1):
+            environment = os.environ | {
+                "JAX_PLATFORMS": "cpu",
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "JAX_COMPILATION_CACHE_DIR": str(compiled),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            }
+            command = [sys.executable, "-W", "error::ResourceWarning", str(PROGRAM)]
+            pipe = subprocess.PIPE
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [*command, *map(str, arguments)],
+                    env=environment,
+                    stdout=pipe,
+                    stderr=pipe,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def interrupt_at():
+    """Wrap batches so that a signal arrives while batch `number` is fetched."""
+
+    class Interrupting:
+        def __init__(self, batches, number):
+            self._batches, self._left = batches, number
+            self.get_state, self.set_state = batches.get_state, batches.set_state
+
+        def __next__(self):
+            self._left -= 1
+            if self._left == 0:
+                signal.raise_signal(signal.SIGINT)
+            return next(self._batches)
+
+    return Interrupting

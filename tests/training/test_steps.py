@@ -1,0 +1,163 @@
+import functools
+import socket
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxflow.errors import InputError
+from jaxflow.parallel import check_batch_size, replicate, shard
+from jaxflow.training import OPTIMIZERS, create_state, make_train_step, nll_objective
+
+
+def leaves(tree):
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in paths}
+
+
+def assert_close(got, expected, tolerance=1e-5):
+    assert got.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], 0, tolerance, err_msg=name)
+
+
+def test_eight_devices_equal_one_and_each_other(tiny, kept, start, tmp_path):
+    eight = start(tmp_path / "eight.npz", "--steps", 3, devices=8)
+    expected = leaves(tiny.take_steps(kept, 3)[0])
+    assert eight.wait() == 0, eight.stderr.read()
+    with np.load(tmp_path / "eight.npz") as data:
+        got = dict(data)
+    for name, array in got.items():
+        assert len(array) == 8
+        np.testing.assert_array_equal(array, np.broadcast_to(array[:1], array.shape), name)
+    assert_close({name: array[:1] for name, array in got.items()}, expected)
+    moved = [not np.array_equal(expected[n][0], v) for n, v in leaves(kept.state).items()]
+    assert any(moved)
+
+
+def test_two_processes_equal_one_and_go_on(tiny, kept, start, tmp_path):
+    for epochs in (1, 2):  # The second time from the checkpoint that both wrote.
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        two = ("--epochs", epochs, "--coordinator", address, "--processes", 2, "--process")
+        runs = [start(tmp_path / "two", *two, number) for number in (0, 1)]
+        for run in runs:
+            assert run.wait() == 0, run.stderr.read()
+    expected = leaves(tiny.make_trainer(kept, tmp_path / "one", epochs=2).run(kept.state))
+    got = [dict(np.load(tmp_path / "two" / f"final{number}.npz")) for number in (0, 1)]
+    for name in expected:
+        np.testing.assert_array_equal(got[0][name], got[1][name], name)
+    assert_close(got[0], expected)
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+
+
+def test_step_is_adam_on_the_mean_over_images_of_the_sum_over_dimensions(tiny, kept):
+    encoder = tiny.make_encoder()
+    detector = tiny.make_detector(encoder)
+    maps = next(kept.make_batches())
+    constants = kept.state.constants
+
+    def mean_of_sums(params):
+        ((z, log_det),) = detector.latents({"params": params, "constants": constants}, maps)
+        sums = 0.5 * (z**2).sum((1, 2, 3)) + 0.5 * z[0].size * np.log(2 * np.pi)
+        return (sums - log_det.sum((1, 2))).mean(), z[0].size
+
+    value, size = mean_of_sums(kept.state.params)
+    gradient = jax.grad(lambda p: mean_of_sums(p)[0])(kept.state.params)
+    optimizer = OPTIMIZERS["adam_l2"](1e-2, 1e-5)
+    updates, _ = optimizer.update(gradient, optimizer.init(kept.state.params), kept.state.params)
+    expected = optax.apply_updates(kept.state.params, updates)
+    state, losses = tiny.take_steps(kept, 1)
+    np.testing.assert_allclose(losses[0], value / size, 1e-5)
+    assert_close({n: v[0] for n, v in leaves(state.params).items()}, leaves(expected))
+
+
+def test_gradient_equals_finite_differences(tiny):
+    with jax.enable_x64(True):
+        flow = functools.partial(
+            tiny.FastFlow2D,
+            steps=1,
+            param_dtype=jnp.float64,
+            output_init=nn.initializers.normal(0.5),
+        )
+        detector = tiny.Detector(tiny.make_encoder(), tiny.FlowPyramid(flow, maps=1))
+        maps = (jax.random.normal(jax.random.key(1), (2, 3, 4, 4), jnp.float64),)
+        variables = detector.pyramid.init(jax.random.key(0), maps)
+        flat, unravel = jax.flatten_util.ravel_pytree(variables["params"])
+        objective = nll_objective(detector, kept_features=True)
+
+        @jax.jit
+        def loss(flat):
+            now = {"params": unravel(flat), "constants": variables["constants"]}
+            return objective(now, {}, maps, jax.random.key(2))[0].mean()
+
+        direction = jax.random.normal(jax.random.key(3), flat.shape, flat.dtype)
+        step = 1e-5 * direction
+        difference = (loss(flat + step) - loss(flat - step)) / 2e-5
+        np.testing.assert_allclose(jax.grad(loss)(flat) @ direction, difference, 1e-7)
+
+
+def test_loss_falls_and_constants_stay(tiny, kept):
+    state, losses = tiny.take_steps(kept, 8)
+    assert np.mean(losses[-2:]) < np.mean(losses[:2]) - 0.02
+    before = leaves(kept.state.constants)
+    assert before
+    assert_close({n: v[0] for n, v in leaves(state.constants).items()}, before, 0)
+    np.testing.assert_array_equal(np.asarray(state.step), [8])
+    np.testing.assert_array_equal(np.asarray(state.key)[0], kept.state.key)
+
+
+def test_state_gives_its_memory_away(tiny, kept):
+    state = replicate(kept.state)
+    batch = shard(next(kept.make_batches()))
+    after, _ = kept.train_step(state, replicate(kept.frozen), batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
+
+
+def test_every_step_draws_another_key():
+    def objective(variables, frozen, batch, key):
+        return variables["params"] * 0.0 + batch, jnp.full(1, jax.random.uniform(key))
+
+    optimizer = OPTIMIZERS["adam_l2"](0.1, 0.0)
+    step = make_train_step(objective, optimizer)
+    draws = []
+    for seed in (0, 0, 1):
+        state = replicate(create_state({"params": jnp.zeros(())}, optimizer, seed))
+        for _ in range(2):
+            state, draw = step(state, {}, np.zeros((1, 1), np.float32))
+            draws.append(float(draw[0]))
+    assert draws[:2] == draws[2:4]
+    assert len(set(draws)) == 4
+
+
+def test_adam_l2_equals_torch():
+    # torch.optim.Adam([p], lr=0.1, weight_decay=0.3), float64, PyTorch 2.
+    params = np.array([1.0, -2.0, 0.5])
+    gradients = [[0.1, -0.2, 0.0], [-0.4, 0.3, 1.0], [0.05, 0.0, -2.0]]
+    expected = [
+        [0.900000002, -1.900000001, 0.400000007],
+        [0.859288869, -1.812709155, 0.317353995],
+        [0.796152469, -1.721383192, 0.339719171],
+    ]
+    with jax.enable_x64(True):
+        optimizer = OPTIMIZERS["adam_l2"](0.1, 0.3)
+        params = jnp.asarray(params)
+        state = optimizer.init(params)
+        for gradient, row in zip(gradients, expected, strict=True):
+            updates, state = optimizer.update(jnp.asarray(gradient), state, params)
+            params = optax.apply_updates(params, updates)
+            np.testing.assert_allclose(params, row, 0, 1e-8)
+
+
+@pytest.mark.parametrize(("devices", "size", "nearest"), [(8, 12, 16), (8, 4, 8), (8, 0, 8)])
+def test_batch_that_devices_cannot_share_is_refused(monkeypatch, devices, size, nearest):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    with pytest.raises(InputError, match=f"^batch {size}: .* such as {nearest}$"):
+        check_batch_size("batch", size)
+    check_batch_size("batch", 2 * devices)
