@@ -79,6 +79,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         value = _value(config, key)
         if not value >= 0:
             raise InputError(f"config.{key} must not be negative, got {value!r}")
+    if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
+        raise InputError(
+            "config.model.dtype float64: JAX computes in float32 unless the environment variable "
+            "JAX_ENABLE_X64 is 1; set it, or choose float32"
+        )
     size, kernels = tuple(config.data.image_size), tuple(config.model.kernel_sizes)
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise InputError(

@@ -253,7 +253,8 @@ display(Markdown(format_table(table, markdown=True)))
 
 # %% [markdown]
 # The most suspicious first. Heat starts to glow where a pixel passes its threshold; the last
-# column outlines these pixels.
+# column outlines these pixels. The outline is generous around a strong defect, for the description
+# of a place takes in its surroundings.
 
 # %%
 for entry in table[:3]:

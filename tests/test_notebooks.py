@@ -1,6 +1,7 @@
 """The notebooks: kept as pairs of script and notebook, without outputs, and run from end to end."""
 
 import json
+import re
 from pathlib import Path
 
 import jupytext
@@ -10,12 +11,6 @@ import pytest
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 NAMES = ["flows_as_flax_modules", "quickstart"]
-
-# December 2026: jupyter_client and the kernel warn of transports and paths that are theirs.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_core"),
-]
 
 
 def _cells(notebook):
@@ -32,7 +27,7 @@ def _execute(name, folder, monkeypatch):
     nbclient.NotebookClient(
         notebook,
         kernel_name="python3",
-        timeout=300,
+        timeout=600,
         resources={"metadata": {"path": str(folder)}},
     ).execute()
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -90,3 +85,5 @@ def test_flow_notebook_trains_checks_and_samples_a_flow(tmp_path, monkeypatch):
     outputs = _execute("flows_as_flax_modules", tmp_path, monkeypatch)
     assert len(_shown(outputs, "image/png")) == 6
     assert _text(outputs, "stderr") == ""
+    first, last = re.search(r"(\S+) -> (\S+) nats per pixel", _text(outputs, "stdout")).groups()
+    assert float(last) < float(first) - 0.3

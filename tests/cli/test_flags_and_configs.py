@@ -68,6 +68,7 @@ def test_a_value_of_the_wrong_type_names_the_type(train_mistake, value, kind):
         ("seed=-1", ["config.seed", "negative", "-1"]),
         ("model.kernel_sizes=(2,)", ["config.model.kernel_sizes", "odd", "(2,)"]),
         ("model.kernel_sizes=()", ["config.model.kernel_sizes", "at least one", "()"]),
+        ("model.dtype=float64", ["config.model.dtype float64", "JAX_ENABLE_X64"]),
         ("model.steps=0", ["config.model.steps", "positive", "0"]),
         ("data.image_size=(8,)", ["config.data.image_size", "(height, width)", "(8,)"]),
         ("data.image_size=(8,x)", ["config.data.image_size", "(height, width)", "(8,x)"]),

@@ -10,7 +10,13 @@ import pytest
 
 from jaxflow.errors import InputError
 from jaxflow.parallel import check_batch_size, replicate, shard
-from jaxflow.training import OPTIMIZERS, create_state, make_train_step, nll_objective
+from jaxflow.training import (
+    OPTIMIZERS,
+    Checkpoints,
+    create_state,
+    make_train_step,
+    nll_objective,
+)
 
 
 def leaves(tree):
@@ -38,22 +44,26 @@ def test_eight_devices_equal_one_and_each_other(tiny, kept, start, tmp_path):
     assert any(moved)
 
 
-def test_two_processes_equal_one_and_go_on(tiny, kept, start, tmp_path):
-    for epochs in (1, 2):  # The second time from the checkpoint that both wrote.
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        two = ("--epochs", epochs, "--coordinator", address, "--processes", 2, "--process")
-        runs = [start(tmp_path / "two", *two, number) for number in (0, 1)]
-        for run in runs:
-            assert run.wait() == 0, run.stderr.read()
-    expected = leaves(tiny.make_trainer(kept, tmp_path / "one", epochs=2).run(kept.state))
+def test_two_processes_go_on_from_a_checkpoint_as_one_does(tiny, kept, start, tmp_path):
+    for name in ("one", "two"):
+        tiny.make_trainer(kept, tmp_path / name, epochs=1).run(kept.state)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    two = ("--epochs", 3, "--coordinator", address, "--processes", 2, "--process")
+    runs = [start(tmp_path / "two", *two, number) for number in (0, 1)]
+    expected = leaves(tiny.make_trainer(kept, tmp_path / "one").run(kept.state))
+    for run in runs:
+        assert run.wait() == 0, run.stderr.read()
     got = [dict(np.load(tmp_path / "two" / f"final{number}.npz")) for number in (0, 1)]
     for name in expected:
         np.testing.assert_array_equal(got[0][name], got[1][name], name)
     assert_close(got[0], expected)
-    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 2
+    assert len((tmp_path / "two" / "metrics.jsonl").read_text().splitlines()) == 3
+    restored = Checkpoints(tmp_path / "two" / "checkpoints", read_only=True).restore_latest(
+        kept.state
+    )
+    assert_close(leaves(restored.state), got[0], 0)
 
 
 def test_step_is_adam_on_the_mean_over_images_of_the_sum_over_dimensions(tiny, kept):
@@ -67,8 +77,8 @@ def test_step_is_adam_on_the_mean_over_images_of_the_sum_over_dimensions(tiny, k
         sums = 0.5 * (z**2).sum((1, 2, 3)) + 0.5 * z[0].size * np.log(2 * np.pi)
         return (sums - log_det.sum((1, 2))).mean(), z[0].size
 
-    value, size = mean_of_sums(kept.state.params)
-    gradient = jax.grad(lambda p: mean_of_sums(p)[0])(kept.state.params)
+    gradient_of = jax.jit(jax.value_and_grad(mean_of_sums, has_aux=True))
+    (value, size), gradient = gradient_of(kept.state.params)
     optimizer = OPTIMIZERS["adam_l2"](1e-2, 1e-5)
     updates, _ = optimizer.update(gradient, optimizer.init(kept.state.params), kept.state.params)
     expected = optax.apply_updates(kept.state.params, updates)
@@ -87,7 +97,7 @@ def test_gradient_equals_finite_differences(tiny):
         )
         detector = tiny.Detector(tiny.make_encoder(), tiny.FlowPyramid(flow, maps=1))
         maps = (jax.random.normal(jax.random.key(1), (2, 3, 4, 4), jnp.float64),)
-        variables = detector.pyramid.init(jax.random.key(0), maps)
+        variables = jax.jit(detector.pyramid.init)(jax.random.key(0), maps)
         flat, unravel = jax.flatten_util.ravel_pytree(variables["params"])
         objective = nll_objective(detector, kept_features=True)
 
@@ -99,7 +109,7 @@ def test_gradient_equals_finite_differences(tiny):
         direction = jax.random.normal(jax.random.key(3), flat.shape, flat.dtype)
         step = 1e-5 * direction
         difference = (loss(flat + step) - loss(flat - step)) / 2e-5
-        np.testing.assert_allclose(jax.grad(loss)(flat) @ direction, difference, 1e-7)
+        np.testing.assert_allclose(jax.jit(jax.grad(loss))(flat) @ direction, difference, 1e-7)
 
 
 def test_loss_falls_and_constants_stay(tiny, kept):

@@ -1,0 +1,101 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxflow.detectors import (
+    NORMALIZATIONS,
+    SCORES,
+    Detector,
+    FlowPyramid,
+    anomaly_score,
+    nll,
+    probability,
+    upsample,
+)
+from jaxflow.encoders import load_encoder
+from jaxflow.errors import InputError
+from jaxflow.flows import CFlowDecoder, FastFlow2D
+
+SIZE = (32, 48)
+FLOWS = {
+    "fastflow": functools.partial(FastFlow2D, steps=1),
+    "uflow": functools.partial(CFlowDecoder, steps=1, permutation="hard"),
+}
+
+
+@pytest.fixture(scope="module")
+def resnet18():
+    return load_encoder("resnet18", stages=(1, 2), weights="random")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (32, *SIZE, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def build(perturb):
+    """Make a detector, its variables, and its jitted scoring: score(images)."""
+
+    @functools.cache
+    def build(encoder, flow="fastflow", normalization="layer_norm"):
+        pyramid = FlowPyramid(FLOWS[flow], len(encoder.channels), normalization)
+        detector = Detector(encoder, pyramid)
+        variables = detector.init(jax.random.key(0), SIZE)
+        variables["params"] = perturb(variables["params"], 0.05)
+        scoring = jax.jit(detector.anomaly_maps)
+        return detector, variables, functools.partial(scoring, encoder.variables, variables)
+
+    return build
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_maps_are_the_means_of_the_upsampled_scores_at_odd_sizes(resnet18, images, build, flow):
+    detector, variables, score = build(resnet18, flow)
+    size = (29, 33)
+    some = images[:2, : size[0], : size[1]]
+    got = score(some)
+    feature_maps = jax.jit(resnet18.__call__)(resnet18.variables, some)
+    latents = jax.jit(detector.latents)(variables, feature_maps)
+    assert [latent.z.shape[3] for latent in latents] == [64, 128]
+    for name, formula in (("probability", probability), ("nll", nll)):
+        expected = sum(upsample(formula(latent), size) for latent in latents) / 2
+        assert expected.shape == (2, *size)
+        np.testing.assert_allclose(got[name], expected, 1e-4, 1e-5)
+        assert np.asarray(expected).std() > 1e-3
+
+
+def test_another_encoder_feeds_the_same_flow(images, build):
+    encoder = load_encoder("deit_tiny_distilled_patch16_224", stages=(0,), weights="random")
+    maps = build(encoder)[2](images[:2])
+    assert maps["nll"].shape == (2, *SIZE)
+    assert np.isfinite(maps["nll"]).all()
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_scores_do_not_depend_on_the_batch(resnet18, images, build, normalization):
+    score = build(resnet18, normalization=normalization)[2]
+    together, turned = score(images), score(images[::-1])
+    alone = score(images[5:6])
+    for name in SCORES:
+        scale = np.abs(together[name]).max()
+        np.testing.assert_allclose(alone[name][0], together[name][5], 0, 1e-5 * scale)
+        np.testing.assert_allclose(turned[name][::-1], together[name], 0, 1e-5 * scale)
+        assert np.ptp(anomaly_score(together[name])) > 1e-3 * scale  # Images are told apart.
+
+
+def test_only_the_scores_asked_for_are_given(resnet18, images, build):
+    detector, variables, score = build(resnet18)
+    assert set(score(images[:1])) == set(SCORES)
+    only = jax.eval_shape(
+        lambda i: detector.anomaly_maps(resnet18.variables, variables, i, ("nll",)), images[:1]
+    )
+    assert set(only) == {"nll"}
+
+
+def test_size_that_the_encoder_cannot_take_is_refused(resnet18):
+    detector = Detector(resnet18, FlowPyramid(FLOWS["fastflow"], maps=2))
+    with pytest.raises(InputError, match="input size 4 x 48: too small for resnet18"):
+        detector.init(jax.random.key(0), (4, 48))
