@@ -7,6 +7,7 @@ from absl import flags, logging
 
 from jaxflow.config import describe_keys, load_config, override
 from jaxflow.errors import InputError, RunStopped
+from jaxflow.host_memory import keep_freed_memory
 
 
 def run(
@@ -33,6 +34,7 @@ def run(
         print(_help(doc, values))
         return 0
     logging.set_verbosity(logging.ERROR)
+    keep_freed_memory()
     try:
         _parse(values, argv)
         return main(values)

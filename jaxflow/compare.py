@@ -20,8 +20,9 @@ from absl import flags
 from tqdm import tqdm
 
 from jaxflow import command_line
-from jaxflow.cells import Cell, cells_of, parse_settings, read_config
+from jaxflow.cells import Cell, cells_of
 from jaxflow.command_line import say, warn
+from jaxflow.config import load_config
 from jaxflow.errors import InputError, RunStopped
 from jaxflow.evaluate import evaluate
 from jaxflow.evaluation.comparison import Finished, write_comparison
@@ -52,9 +53,9 @@ def _main(values: flags.FlagValues) -> int:
     command_line.required(values, "configs", "workdir")
     workdir = Path(values.workdir)
     cells = cells_of(
-        {Path(path).stem: read_config(path) for path in values.configs},
-        settings=parse_settings(values.set),
-        varied=parse_settings(values.vary, several=True),
+        {Path(path).stem: load_config(path) for path in values.configs},
+        settings=values.set,
+        varied=values.vary,
         categories=values.categories,
         seeds=_seeds(values.seeds),
     )

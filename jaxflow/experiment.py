@@ -79,7 +79,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         value = _value(config, key)
         if not value >= 0:
             raise InputError(f"config.{key} must not be negative, got {value!r}")
-    if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
+    if config.model.dtype == "float64" and jnp.result_type(float) != jnp.float64:
         raise InputError(
             "config.model.dtype float64: JAX computes in float32 unless the environment variable "
             "JAX_ENABLE_X64 is 1; set it, or choose float32"
@@ -221,7 +221,7 @@ def load_selections(
     for name, folder in FOLDERS.items():
         if not (workdir / folder).is_dir():
             continue
-        with contextlib.closing(Checkpoints(workdir / folder, keep=None)) as checkpoints:
+        with contextlib.closing(Checkpoints(workdir / folder, read_only=True)) as checkpoints:
             found = checkpoints.restore_latest(template, warn)
         if found is not None:
             selections[name] = Selection(found.step, found.state.variables)
@@ -239,7 +239,7 @@ def load_checkpoints(
       InputError: if one is damaged.
     """
     template = _state_template(config, detector)
-    with contextlib.closing(Checkpoints(workdir / FOLDERS["last"], keep=None)) as checkpoints:
+    with contextlib.closing(Checkpoints(workdir / FOLDERS["last"], read_only=True)) as checkpoints:
         for step in checkpoints.steps:
             yield Selection(step, checkpoints.restore(step, template).state.variables)
 

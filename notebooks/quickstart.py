@@ -200,7 +200,7 @@ if (REPORT / "overview.png").exists():
 # %%
 if (REPORT / "curves" / "histogram.png").exists():
     display(Image(filename=str(REPORT / "curves" / "histogram.png")))
-print(f"curves, pictures and figures on one page: {REPORT / 'index.html'}")
+    print(f"curves, pictures and figures on one page: {REPORT / 'index.html'}")
 
 # %% [markdown]
 # ## Judge new images
@@ -249,10 +249,10 @@ with open(SCORED / "scores.csv", newline="") as file:
 for entry in table:
     entry[f"anomaly_score_{score}"] = float(entry[f"anomaly_score_{score}"])
 table.sort(key=lambda entry: -entry[f"anomaly_score_{score}"])
-display(Markdown(format_table(table, markdown=True)))
+display(Markdown(format_table(table[:20], markdown=True)))
 
 # %% [markdown]
-# The most suspicious first. Heat starts to glow where a pixel passes its threshold; the last
+# The most suspicious come first. Heat starts to glow where a pixel passes its threshold; the last
 # column outlines these pixels. The outline is generous around a strong defect, for the description
 # of a place takes in its surroundings.
 

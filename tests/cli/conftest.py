@@ -3,7 +3,6 @@
 import contextlib
 import io
 import shutil
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +10,7 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-with warnings.catch_warnings():
-    # November 2026: distrax 0.1.9's TensorFlow Probability reads an attribute that jax deprecates.
-    warnings.filterwarnings("ignore", "jax.core.pytype_aval_mappings", DeprecationWarning)
-    from jaxflow import evaluate, predict, train
+from jaxflow import evaluate, predict, train
 
 MAINS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main}
 

@@ -2,17 +2,13 @@ import dataclasses
 import functools
 import json
 import math
-import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
-    # November 2026: distrax 0.1.9's TensorFlow Probability reads an attribute that jax deprecates.
-    warnings.filterwarnings("ignore", "jax.core.pytype_aval_mappings", DeprecationWarning)
-    from jaxflow import benchmark
+from jaxflow import benchmark
 from jaxflow.benchmarking import TABLES, complexity_rows, measure, split_columns
 from jaxflow.benchmarking.published import PositionedDecoder
 from jaxflow.encoders import ENCODERS

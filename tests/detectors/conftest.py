@@ -1,14 +1,9 @@
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
-    # November 2026: distrax 0.1.9's TensorFlow Probability reads an attribute that jax deprecates.
-    warnings.filterwarnings("ignore", "jax.core.pytype_aval_mappings", DeprecationWarning)
-    from jaxflow.detectors import Latent
+from jaxflow.detectors import Latent
 
 
 @pytest.fixture(scope="session")

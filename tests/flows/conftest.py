@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import warnings
 import zlib
 from collections.abc import Callable
 
@@ -11,18 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
-    # November 2026: distrax 0.1.9's TensorFlow Probability reads an attribute that jax deprecates.
-    warnings.filterwarnings("ignore", "jax.core.pytype_aval_mappings", DeprecationWarning)
-    from jaxflow.flows import (
-        CFlowDecoder,
-        Chain,
-        ConvConditioner,
-        CouplingStep,
-        DenseConditioner,
-        FastFlow2D,
-    )
-
+from jaxflow.flows import (
+    CFlowDecoder,
+    Chain,
+    ConvConditioner,
+    CouplingStep,
+    DenseConditioner,
+    FastFlow2D,
+)
 
 QUICK = {"xla_backend_optimization_level": 0}
 

@@ -5,14 +5,10 @@ import pathlib
 import signal
 import subprocess
 import sys
-import warnings
 
 import pytest
 
-with warnings.catch_warnings():
-    # November 2026: distrax 0.1.9's TensorFlow Probability reads an attribute that jax deprecates.
-    warnings.filterwarnings("ignore", "jax.core.pytype_aval_mappings", DeprecationWarning)
-    import jaxflow.flows  # noqa: F401
+import jaxflow.flows  # noqa: F401
 
 PROGRAM = pathlib.Path(__file__).parent / "tiny_run.py"
 
