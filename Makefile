@@ -27,7 +27,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 notebooks: $(VENV)/installed-dev  ## Write the .ipynb of each notebook anew from its .py pair.
-	$(BIN)/jupytext --to ipynb notebooks/*.py
+	$(BIN)/jupytext --update --to ipynb notebooks/*.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -1,7 +1,15 @@
-r"""FastFlow on ResNet-18, 3 x 3 convolutions only, as in arXiv 2111.07677, Table 6.
+r"""FastFlow on ResNet-18, 3 x 3 convolutions only (arXiv 2111.07677, Tables 1, 5 and 6).
 
 python -m jaxflow.train --config=configs/fastflow_resnet18.py --workdir=runs/screw \
-    --config.data.name=mvtec_ad --config.data.category=screw --config.data.data_dir=PATH
+    --config.data.category=screw --config.data.data_dir=PATH
+python -m jaxflow.evaluate --workdir=runs/screw
+
+Expect, as the mean over the 15 categories of MVTec AD: image AUROC 0.979 and pixel AUROC 0.972 in
+the paper; PyTorch reimplementations reach a pixel AUROC of 0.956 at the last epoch and of 0.972 at
+the best on test. The flows have 4.66 M parameters.
+
+The paper augments MVTec AD, the reimplementations do not. Neither does this config, so that the
+encoder runs once and a CPU is enough; `--config.data.augmentation=fastflow` is the paper's.
 """
 
 from jaxflow.config import default_config

@@ -11,7 +11,7 @@ def get_config():
     """Return the configuration."""
     config = default_config()
     config.data.name = "textures"
-    config.data.category = "brushed"
+    config.data.category = "woven"
     config.data.image_size = (128, 128)
     config.data.options = {"n_train": 120, "n_test_normal": 32, "n_test_anomalous": 64}
     config.encoder.random_if_unreachable = True

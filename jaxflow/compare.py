@@ -3,30 +3,37 @@
     python -m jaxflow.compare --configs=configs/fastflow_resnet18.py --workdir=runs/ablation \
         --set=data.name=magnetic_tile --set=data.data_dir=PATH --set=training.epochs=4 \
         --vary=model.normalization=none,layer_norm --vary=model.coupling=affine,additive
+    python -m jaxflow.compare --table=fastflow-5 --workdir=runs/kernels --set=data.data_dir=PATH
 
 Writes comparison.md, .csv and .json into the workdir: for each variant the mean over categories
-and seeds, and the standard deviation over seeds. A cell is a run of its own in WORKDIR/cells; one
-that is finished is not run again, one that fails is reported and the rest go on (exit code 1 then).
+and seeds, and the standard deviation over seeds; with several categories, comparison_categories.csv
+too. --table runs a table of the papers and puts the published figures beside ours; --rows picks
+some of its rows. A cell is a run of its own in WORKDIR/cells; one that is finished is not run
+again, one that fails is reported and the rest go on (exit code 1 then).
 """
 
+import copy
 import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from absl import flags
 from tqdm import tqdm
 
 from jaxflow import command_line
-from jaxflow.cells import Cell, cells_of
+from jaxflow.cells import Cell, Variant, apply, cells_of, changed_keys
 from jaxflow.command_line import say, warn
 from jaxflow.config import load_config
 from jaxflow.errors import InputError, RunStopped
 from jaxflow.evaluate import evaluate
-from jaxflow.evaluation.comparison import Finished, write_comparison
+from jaxflow.evaluation.comparison import Comparison, Finished, write_comparison
+from jaxflow.evaluation.published import PUBLISHED, PublishedTable
 from jaxflow.evaluation.tables import ResultRow, write_metrics_json
+from jaxflow.paper_tables import TABLES
 from jaxflow.train import train
 
 
@@ -37,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_list("configs", None, "configuration files", flag_values=values)
+    flags.DEFINE_string("table", None, f"a paper's table: {', '.join(TABLES)}", flag_values=values)
+    flags.DEFINE_list("rows", None, "rows of --table; default: all", flag_values=values)
+    flags.DEFINE_string(
+        "config_dir", "configs", "folder of the configs of --table", flag_values=values
+    )
     flags.DEFINE_string("workdir", None, "folder of the comparison", flag_values=values)
     flags.DEFINE_multi_string(
         "set", [], "KEY=VALUE for all cells; can be repeated", flag_values=values
@@ -44,38 +56,82 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "vary", [], "KEY=VALUE,VALUE,...: a variant each; can be repeated", flag_values=values
     )
-    flags.DEFINE_list("categories", [], "categories; default: the config's", flag_values=values)
+    flags.DEFINE_list(
+        "categories", [], "categories; default: the table's or the config's", flag_values=values
+    )
     flags.DEFINE_list("seeds", ["0"], "seeds", flag_values=values)
     flags.DEFINE_bool("oracle", False, "add best on test, marked", flag_values=values)
 
 
+class _Plan(NamedTuple):
+    """What is compared: variants, the categories unless the user names some, what to print."""
+
+    variants: list[Variant]
+    categories: Sequence[str]
+    comparison: Comparison
+
+
 def _main(values: flags.FlagValues) -> int:
-    command_line.required(values, "configs", "workdir")
-    workdir = Path(values.workdir)
+    command_line.required(values, "workdir")
+    plan = _plan(values)
     cells = cells_of(
-        {Path(path).stem: load_config(path) for path in values.configs},
+        plan.variants,
         settings=values.set,
         varied=values.vary,
-        categories=values.categories,
+        categories=values.categories or plan.categories,
         seeds=_seeds(values.seeds),
     )
-    finished, failed = [], 0
-    for cell in tqdm(cells, unit="cell", desc="comparison"):
-        try:
-            rows = _run(cell, workdir / "cells", values.oracle)
-            finished.append(Finished(cell.variant, cell.category, cell.seed, rows))
-        except RunStopped as error:
-            if error.exit_code == 130:
-                raise
-            failed += _report(cell, error)
-        except (InputError, RuntimeError, MemoryError) as error:
-            failed += _report(cell, error)
-        jax.clear_caches()
+    workdir = Path(values.workdir)
+    finished, failed = _run_all(cells, workdir / "cells", values.oracle)
     if not finished:
-        raise InputError(f"all {failed} cells failed; the lines above say why")
-    say(write_comparison(workdir, finished))
+        raise InputError(f"all {len(failed)} cells failed; the lines above say why")
+    say(write_comparison(workdir, finished, plan.comparison._replace(failed=failed)))
     say(f"tables: {workdir / 'comparison.md'}, .csv and .json")
     return 1 if failed else 0
+
+
+def _plan(values: flags.FlagValues) -> _Plan:
+    if values.table is not None and values.configs:
+        raise InputError("--table has configs of its own; give either --configs or --table")
+    if values.table is not None:
+        return _table_plan(values)
+    if values.rows:
+        raise InputError("--rows picks rows of a --table; leave it out with --configs")
+    if not values.configs:
+        raise InputError("--configs or --table is missing; see --help")
+    variants = [Variant(Path(path).stem, load_config(path)) for path in values.configs]
+    return _Plan(variants, (), Comparison())
+
+
+def _table_plan(values: flags.FlagValues) -> _Plan:
+    if values.table not in TABLES:
+        raise InputError(f"--table={values.table}: no such table; there are {', '.join(TABLES)}")
+    table, published = TABLES[values.table], PUBLISHED[values.table]
+    chosen = values.rows or list(table.rows)
+    for name in chosen:
+        if name not in table.rows:
+            raise InputError(
+                f"--rows: {values.table} has no row {name!r}; its rows are {', '.join(table.rows)}"
+            )
+    variants, same_data = [], not any(text.startswith("data.name=") for text in values.vary)
+    for name in chosen:
+        row = table.rows[name]
+        config = load_config(str(Path(values.config_dir) / f"{row.config}.py"))
+        apply(config, [f"data.name={table.data}"])
+        apply(config, [*table.settings, *row.settings])
+        asked = copy.deepcopy(config)
+        apply(asked, values.set)
+        same_data = same_data and asked.data.name == table.data
+        variants.append(Variant(name, config, table.category_settings))
+    title = f"{table.title} ({values.table})"
+    if same_data:
+        # The rows chosen, and the other methods that the paper prints.
+        rows = {n: r for n, r in published.rows.items() if n in chosen or n not in table.rows}
+        published = PublishedTable(published.source, rows)
+        return _Plan(variants, table.categories, Comparison(title, published, table.notes))
+    note = f"the published figures are left out: they are of {table.data}, not of these data"
+    plain = [Variant(variant.name, variant.config) for variant in variants]
+    return _Plan(plain, (), Comparison(title, notes=(note, *table.notes)))
 
 
 def _seeds(texts: Sequence[str]) -> list[int]:
@@ -85,21 +141,50 @@ def _seeds(texts: Sequence[str]) -> list[int]:
         raise InputError(f"--seeds: expected whole numbers, got {','.join(texts)}") from error
 
 
-def _report(cell: Cell, error: Exception) -> int:
-    warn(f"cell {cell.name} failed: {' '.join(str(error).split())[:300]}")
-    return 1
+def _run_all(
+    cells: Sequence[Cell], folder: Path, oracle: bool
+) -> tuple[list[Finished], dict[str, str]]:
+    """Run the cells; return the finished ones, and for each failed one's name the reason."""
+    finished: list[Finished] = []
+    failed: dict[str, str] = {}
+    for cell in tqdm(cells, unit="cell", desc="comparison"):
+        try:
+            rows = _run(cell, folder, oracle)
+            score = cell.config.evaluation.score
+            finished.append(Finished(cell.variant, cell.category, cell.seed, rows, score))
+        except RunStopped as error:
+            if error.exit_code == 130:
+                raise
+            failed[cell.name] = _report(cell, error)
+        except (InputError, RuntimeError, MemoryError) as error:
+            failed[cell.name] = _report(cell, error)
+        jax.clear_caches()
+    return finished, failed
+
+
+def _report(cell: Cell, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:300]
+    warn(f"cell {cell.name} failed: {reason}")
+    return reason
 
 
 def _run(cell: Cell, folder: Path, oracle: bool) -> list[ResultRow]:
     """Train and evaluate a cell, or read what it gave before."""
-    done = folder / cell.name / ("cell_oracle.json" if oracle else "cell.json")
+    workdir = folder / cell.name
+    done = workdir / ("cell_oracle.json" if oracle else "cell.json")
     if not done.exists():
         cell.config.training.keep_all = oracle
-        workdir = folder / cell.name
         train(cell.config, workdir)
         rows = evaluate(cell.config, workdir, oracle=oracle, pictures=6)
-        write_metrics_json(done, {"rows": [dataclasses.asdict(row) for row in rows]})
-    return [ResultRow(**row) for row in json.loads(done.read_text())["rows"]]
+        config = json.loads(cell.config.to_json())
+        content = {"rows": [dataclasses.asdict(row) for row in rows], "config": config}
+        write_metrics_json(done, content)
+    content = json.loads(done.read_text())
+    if changed := changed_keys(cell.config, content.get("config", {})):
+        raise InputError(
+            f"{workdir} was run with another {', '.join(changed[:5])}; use another --workdir"
+        )
+    return [ResultRow(**row) for row in content["rows"]]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from absl import flags
 from jaxflow import command_line
 from jaxflow.command_line import say, warn
 from jaxflow.data import TEST_SETS, AnomalyDataset, Split, read_images, read_masks
-from jaxflow.detectors import SCORES, Detector
+from jaxflow.detectors import Detector
 from jaxflow.errors import InputError
 from jaxflow.evaluation import image_auroc
 from jaxflow.evaluation.calibration import Calibration, read_calibrations
@@ -39,6 +39,7 @@ from jaxflow.experiment import (
     protocol,
     run_facts,
 )
+from jaxflow.maxima import TEST_MAXIMUM, score_by_own_maxima
 from jaxflow.run_folder import CALIBRATION, check_facts, load_run
 
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
@@ -134,7 +135,11 @@ def evaluate(
     if oracle:
         selections["oracle"] = _oracle(config, workdir, detector, images, test.labels)
     variables = {name: selection.variables for name, selection in selections.items()}
-    maps = Scorer(detector, variables, tuple(SCORES), config.evaluation.batch_size)(images)
+    batch_size = config.evaluation.batch_size
+    maps = Scorer(detector, variables, detector.scores, batch_size)(images)
+    if config.evaluation.test_maximum:
+        for name, m in score_by_own_maxima(detector, variables, images, batch_size).items():
+            maps[name][TEST_MAXIMUM] = m
     rows, scored = [], {}
     for name, by_score in maps.items():
         for score, values in by_score.items():
@@ -179,7 +184,8 @@ def _row(
         pixel_threshold=calibration.pixel_threshold if calibration else None,
     )
     metrics: Mapping[str, float] = {**evaluation.metrics, "step": selection.step}
-    return ResultRow(TITLES[name], score, metrics, evaluation.skipped, oracle=name == "oracle")
+    oracle = name == "oracle" or score == TEST_MAXIMUM
+    return ResultRow(TITLES[name], score, metrics, evaluation.skipped, oracle=oracle)
 
 
 def _oracle(

@@ -9,14 +9,32 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
-import optax
+from flax import linen as nn
 
 from jaxflow.data import AUGMENTATIONS, AnomalyDataset, load_dataset
-from jaxflow.detectors import NORMALIZATIONS, SCORES, Detector, FlowPyramid
+from jaxflow.detectors import (
+    CONDITIONS,
+    MAXIMA,
+    NORMALIZATIONS,
+    SCORES,
+    SCORES_WITH_MAXIMA,
+    USUAL_SCORES,
+    Detector,
+    FlowPyramid,
+)
 from jaxflow.encoders import Encoder, load_encoder
 from jaxflow.errors import InputError
-from jaxflow.flows import COUPLINGS, LOG_SCALES, PERMUTATIONS, FastFlow2D
-from jaxflow.training import OPTIMIZERS, Checkpoints, TrainState, create_state
+from jaxflow.flows import COUPLINGS, LOG_SCALES, PERMUTATIONS, CFlowDecoder, FastFlow2D
+from jaxflow.recipe import check_recipe, make_optimizer
+from jaxflow.training import (
+    LOSSES,
+    OPTIMIZERS,
+    RATES,
+    Checkpoint,
+    Checkpoints,
+    TrainState,
+    create_state,
+)
 
 # Selection -> folder of its checkpoints in a workdir.
 FOLDERS = {"last": "checkpoints", "best": "best"}
@@ -24,14 +42,40 @@ TITLES = {"last": "last", "best": "best by validation likelihood", "oracle": "be
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
+
+def _fastflow(model: ml_collections.ConfigDict) -> Callable[[], nn.Module]:
+    return functools.partial(
+        FastFlow2D, kernel_sizes=tuple(model.kernel_sizes), **_coupling_options(model)
+    )
+
+
+def _cflow(model: ml_collections.ConfigDict) -> Callable[[], nn.Module]:
+    return functools.partial(CFlowDecoder, **_coupling_options(model))
+
+
+def _coupling_options(model: ml_collections.ConfigDict) -> dict[str, Any]:
+    names = ("steps", "hidden_ratio", "clamp", "coupling", "log_scale", "permutation")
+    return {name: model[name] for name in names} | {"dtype": DTYPES[model.dtype]}
+
+
+# Name -> function of `config.model` that gives what makes the flow of one feature map.
+FLOWS: dict[str, Callable[[ml_collections.ConfigDict], Callable[[], nn.Module]]] = {
+    "fastflow": _fastflow,
+    "cflow": _cflow,
+}
+
 _CHOICES: dict[str, Collection[str]] = {
     "data.augmentation": AUGMENTATIONS,
+    "model.flow": FLOWS,
     "model.normalization": NORMALIZATIONS,
+    "model.condition": CONDITIONS,
     "model.coupling": COUPLINGS,
     "model.log_scale": LOG_SCALES,
     "model.permutation": PERMUTATIONS,
     "model.dtype": DTYPES,
     "training.optimizer": OPTIMIZERS,
+    "training.loss": LOSSES,
+    "training.schedule": RATES,
     "evaluation.score": SCORES,
 }
 _POSITIVE = (
@@ -44,15 +88,22 @@ _POSITIVE = (
     "training.validate_every",
     "evaluation.batch_size",
 )
-_NOT_NEGATIVE = ("seed", "training.weight_decay", "training.feature_memory_gib")
+_NOT_NEGATIVE = (
+    "seed",
+    "training.vectors",
+    "training.warmup_epochs",
+    "training.weight_decay",
+    "training.feature_memory_gib",
+)
 
 
 class Selection(NamedTuple):
     """A state of a run that is reported.
 
     Attributes:
-      step: optimizer steps taken.
-      variables: of the detector's flows.
+      step: batches of images taken.
+      variables: of the detector's flows, the training set's maxima among the constants where the
+        checkpoint has them.
     """
 
     step: int
@@ -98,6 +149,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             raise InputError(
                 f"config.evaluation.{key} must lie in (0, 1), got {config.evaluation[key]}"
             )
+    check_recipe(config)
 
 
 def _value(config: Any, key: str) -> Any:
@@ -154,24 +206,26 @@ def make_detector(config: ml_collections.ConfigDict, encoder: Encoder) -> Detect
       InputError: if there are no such flows over these maps.
     """
     model = config.model
-    flow = functools.partial(
-        FastFlow2D,
-        steps=model.steps,
-        kernel_sizes=tuple(model.kernel_sizes),
-        hidden_ratio=model.hidden_ratio,
-        clamp=model.clamp,
-        coupling=model.coupling,
-        log_scale=model.log_scale,
-        permutation=model.permutation,
-        dtype=DTYPES[model.dtype],
+    pyramid = FlowPyramid(
+        FLOWS[model.flow](model),
+        maps=len(encoder.channels),
+        normalization=model.normalization,
+        condition=model.condition,
+        condition_dim=model.condition_dim,
     )
-    pyramid = FlowPyramid(flow, maps=len(encoder.channels), normalization=model.normalization)
-    detector = Detector(encoder, pyramid)
+    detector = Detector(encoder, pyramid, reported_scores(config))
     try:
         jax.eval_shape(lambda: detector.init(jax.random.key(0), image_size(config)))
     except ValueError as error:
         raise InputError(f"config.model: {error}") from error
     return detector
+
+
+def reported_scores(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """Return the scores that a run reports: the usual ones, and those its config asks for."""
+    evaluation = config.evaluation
+    more = [evaluation.score, *(SCORES_WITH_MAXIMA if evaluation.test_maximum else ())]
+    return tuple(dict.fromkeys([*USUAL_SCORES, *more]))
 
 
 def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: AnomalyDataset) -> dict:
@@ -186,10 +240,13 @@ def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: Anoma
         "augmentation": config.data.augmentation,
         "encoder": f"{encoder.name}, stages {list(encoder.stages)}, tag {encoder.tag or 'unknown'}",
         "encoder weights SHA-256": encoder.sha256 or "random weights",
-        "flow": f"{model.steps} steps, kernels {list(model.kernel_sizes)}, {model.coupling}, "
-        f"hidden ratio {model.hidden_ratio}, clamp {model.clamp}, {model.normalization}",
+        "flow": f"{model.flow}, {model.steps} steps, "
+        + (f"kernels {list(model.kernel_sizes)}, " if model.flow == "fastflow" else "")
+        + f"{model.coupling}, hidden ratio {model.hidden_ratio}, clamp {model.clamp}, "
+        f"{model.permutation} permutation, {model.normalization}, condition {model.condition}",
         "budget": f"{training.epochs} epochs, batch {training.batch_size}, "
-        f"{training.optimizer} {training.learning_rate}",
+        f"{training.optimizer} {training.learning_rate} {training.schedule}, loss {training.loss}, "
+        + (f"groups of {training.vectors} vectors" if training.vectors else "whole maps"),
         "seed": config.seed,
     }
 
@@ -197,12 +254,6 @@ def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: Anoma
 def run_facts(encoder: Encoder, dataset: AnomalyDataset) -> dict[str, Any]:
     """Return what a config does not say: hashes of the encoder's weights and of the data."""
     return {"encoder_sha256": encoder.sha256, "data_fingerprint": dataset.fingerprint}
-
-
-def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Return the optimizer that `config.training` names."""
-    training = config.training
-    return OPTIMIZERS[training.optimizer](training.learning_rate, training.weight_decay)
 
 
 def load_selections(
@@ -214,9 +265,10 @@ def load_selections(
     """Read the states that a run reports: `last`, and `best` if images were held out.
 
     Raises:
-      InputError: if the folder holds no whole checkpoint.
+      InputError: if the folder holds no whole checkpoint, or one lacks the maxima that a score of
+        the detector needs.
     """
-    template = _state_template(config, detector)
+    template = state_template(config, detector)
     selections = {}
     for name, folder in FOLDERS.items():
         if not (workdir / folder).is_dir():
@@ -224,7 +276,7 @@ def load_selections(
         with contextlib.closing(Checkpoints(workdir / folder, read_only=True)) as checkpoints:
             found = checkpoints.restore_latest(template, warn)
         if found is not None:
-            selections[name] = Selection(found.step, found.state.variables)
+            selections[name] = _selection(found, detector, workdir / folder)
     if "last" not in selections:
         raise InputError(f"{workdir} holds no checkpoint yet; the same train command goes on")
     return selections
@@ -238,13 +290,26 @@ def load_checkpoints(
     Raises:
       InputError: if one is damaged.
     """
-    template = _state_template(config, detector)
+    template = state_template(config, detector)
     with contextlib.closing(Checkpoints(workdir / FOLDERS["last"], read_only=True)) as checkpoints:
         for step in checkpoints.steps:
-            yield Selection(step, checkpoints.restore(step, template).state.variables)
+            checkpoint = checkpoints.restore(step, template)
+            yield _selection(checkpoint, detector, workdir / FOLDERS["last"])
 
 
-def _state_template(config: ml_collections.ConfigDict, detector: Detector) -> TrainState:
+def _selection(checkpoint: Checkpoint, detector: Detector, folder: Path) -> Selection:
+    variables = checkpoint.state.variables
+    if checkpoint.maxima is not None:
+        variables["constants"] = {**variables["constants"], MAXIMA: checkpoint.maxima}
+    elif set(detector.scores) & set(SCORES_WITH_MAXIMA):
+        raise InputError(
+            f"checkpoint {folder / str(checkpoint.step)} has no likelihood maxima of the training "
+            "images; finish the training: the same train command goes on"
+        )
+    return Selection(checkpoint.step, variables)
+
+
+def state_template(config: ml_collections.ConfigDict, detector: Detector) -> TrainState:
     """Return the shapes and dtypes of a run's state."""
     optimizer, size = make_optimizer(config), image_size(config)
     return jax.eval_shape(

@@ -20,7 +20,7 @@ from absl import flags
 from jaxflow import command_line
 from jaxflow.command_line import say, warn
 from jaxflow.data import AUGMENTATIONS, AnomalyDataset, read_images
-from jaxflow.detectors import SCORES, Detector, channel_statistics, set_statistics
+from jaxflow.detectors import Detector, channel_statistics, set_statistics
 from jaxflow.encoders import Encoder, WeightsUnavailable
 from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import calibrate, write_calibrations
@@ -32,10 +32,11 @@ from jaxflow.experiment import (
     make_dataset,
     make_detector,
     make_encoder,
-    make_optimizer,
     run_facts,
 )
+from jaxflow.maxima import add_training_maxima
 from jaxflow.parallel import check_batch_size
+from jaxflow.recipe import check_groups, make_optimizer, make_step
 from jaxflow.run_folder import CALIBRATION, save_run
 from jaxflow.training import (
     Batches,
@@ -45,7 +46,6 @@ from jaxflow.training import (
     Schedule,
     Trainer,
     create_state,
-    make_train_step,
     make_validation,
     nll_objective,
 )
@@ -78,6 +78,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     check_batch_size("config.training.batch_size", config.training.batch_size)
     encoder = load_encoder_or_random(config)
     encoder.check_input_size(image_size(config))
+    check_groups(config, encoder.map_sizes(image_size(config)))
     detector = make_detector(config, encoder)
     dataset = make_dataset(config)
     steps = len(dataset.train) // config.training.batch_size
@@ -90,6 +91,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     )
     trained_before = (workdir / CALIBRATION).exists()
     _fit(config, workdir, detector, dataset, steps)
+    add_training_maxima(workdir, config, detector, dataset, say)
     _calibrate(config, workdir, detector, dataset)
     say(
         ("this run was trained to its end before" if trained_before else "trained")
@@ -168,7 +170,7 @@ def _fit(
     )
     Trainer(
         workdir,
-        train_step=make_train_step(nll_objective(detector, kept), optimizer),
+        train_step=make_step(config, detector, kept_features=kept, steps_per_epoch=steps_per_epoch),
         frozen={} if kept else encoder.variables,
         batches=batches,
         validate=validate if count else None,
@@ -188,7 +190,7 @@ def _calibrate(
         return
     selections = load_selections(workdir, config, detector, warn)
     variables = {name: selection.variables for name, selection in selections.items()}
-    scorer = Scorer(detector, variables, tuple(SCORES), config.evaluation.batch_size)
+    scorer = Scorer(detector, variables, detector.scores, config.evaluation.batch_size)
     maps = scorer(read_images(dataset.validation, image_size(config)))
     evaluation = config.evaluation
     write_calibrations(

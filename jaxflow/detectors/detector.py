@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxflow.detectors.pyramid import FlowPyramid, Latent
-from jaxflow.detectors.scores import SCORES, anomaly_map
+from jaxflow.detectors.scores import MAXIMA, USUAL_SCORES, anomaly_map
 from jaxflow.encoders import Encoder
 
 
@@ -19,6 +19,7 @@ class Detector:
     Attributes:
       encoder: gives the feature maps.
       pyramid: one flow a map.
+      scores: keys of `SCORES` that are reported.
 
     Example: with `detector = Detector(encoder, pyramid)`,
       `jax.jit(detector.anomaly_maps)(encoder.variables, variables, images)`.
@@ -26,6 +27,7 @@ class Detector:
 
     encoder: Encoder
     pyramid: FlowPyramid
+    scores: tuple[str, ...] = USUAL_SCORES
 
     def init(self, key: jax.Array, size: tuple[int, int]) -> dict[str, Any]:
         """Draw the pyramid's variables for inputs of (height, width): `params`, `constants`.
@@ -48,19 +50,24 @@ class Detector:
         encoder_variables: Any,
         variables: dict[str, Any],
         images: jax.Array,
-        scores: Sequence[str] = tuple(SCORES),
+        scores: Sequence[str] | None = None,
     ) -> dict[str, jax.Array]:
         """Score every pixel of every image; each image alone decides its scores.
 
         Args:
           encoder_variables: `encoder.variables`.
-          variables: of the pyramid.
+          variables: of the pyramid; for the scores of `SCORES_WITH_MAXIMA` their `constants` also
+            hold `log_prob_maxima` f32[maps].
           images: u8[b, h, w, 3].
-          scores: keys of `SCORES`.
+          scores: keys of `SCORES`; None: the detector's own.
 
         Returns:
           For each score f32[b, h, w]; higher is more anomalous.
         """
         latents = self.latents(variables, self.encoder(encoder_variables, images))
         size = (images.shape[1], images.shape[2])
-        return {score: anomaly_map(latents, size, score) for score in scores}
+        maxima = variables.get("constants", {}).get(MAXIMA)
+        return {
+            score: anomaly_map(latents, size, score, maxima)
+            for score in (self.scores if scores is None else scores)
+        }

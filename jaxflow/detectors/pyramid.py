@@ -1,11 +1,13 @@
 """A flow for each feature map of an encoder."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxflow.detectors.conditions import CONDITIONS
 from jaxflow.detectors.normalization import NORMALIZATIONS
 from jaxflow.flows import position_log_prob
 
@@ -33,32 +35,70 @@ class FlowPyramid(nn.Module):
       flow: makes one flow of `jaxflow.flows`.
       maps: number of feature maps.
       normalization: a key of `NORMALIZATIONS`.
+      condition: a key of `CONDITIONS`; every flow is given that of its map's size.
+      condition_dim: channels of the condition.
 
     Raises:
-      ValueError: if the normalization is unknown, or another number of maps is given.
+      ValueError: if the normalization or the condition is unknown, the condition cannot have that
+        many channels, or another number of maps is given.
 
-    Reference: arXiv 2111.07677, section 3.2.
+    Reference: arXiv 2111.07677, section 3.2; arXiv 2107.12571, section 4.2, for the condition.
     """
 
     flow: Callable[[], nn.Module]
     maps: int
     normalization: str = "layer_norm"
+    condition: str = "none"
+    condition_dim: int = 128
 
     def setup(self):
         """Make a normalization and a flow for each map."""
-        if self.normalization not in NORMALIZATIONS:
-            known = ", ".join(NORMALIZATIONS)
-            raise ValueError(f"normalization must be one of {known}, got {self.normalization!r}")
+        _check_choice("normalization", self.normalization, NORMALIZATIONS)
+        _check_choice("condition", self.condition, CONDITIONS)
         self.normalizations = [NORMALIZATIONS[self.normalization]() for _ in range(self.maps)]
         self.flows = [self.flow() for _ in range(self.maps)]
 
     def __call__(self, feature_maps: Sequence[jax.Array]) -> tuple[Latent, ...]:
         """Map each f[b, h_i, w_i, c_i] to its latent."""
-        if len(feature_maps) != self.maps:
-            raise ValueError(f"expected {self.maps} feature maps, got {len(feature_maps)}")
         latents = []
-        for x, normalize, flow in zip(feature_maps, self.normalizations, self.flows, strict=True):
-            x, outer = normalize(x)
-            z, log_det = flow.forward_and_log_det(x)
+        for i, (x, outer) in enumerate(self.normalize(feature_maps)):
+            z, log_det = self._forward(i, x, self.code(x.shape[1], x.shape[2]))
             latents.append(Latent(z, log_det + outer))
         return tuple(latents)
+
+    def normalize(
+        self, feature_maps: Sequence[jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array | float], ...]:
+        """Return each map normalized and the normalization's log_det, nats a position."""
+        if len(feature_maps) != self.maps:
+            raise ValueError(f"expected {self.maps} feature maps, got {len(feature_maps)}")
+        return tuple(
+            normalize(x) for x, normalize in zip(feature_maps, self.normalizations, strict=True)
+        )
+
+    def code(self, height: int, width: int) -> jax.Array | None:
+        """Return the condition f32[height, width, condition_dim] of a map, or None."""
+        return CONDITIONS[self.condition](height, width, self.condition_dim)
+
+    def log_prob(self, i: int, x: jax.Array, condition: jax.Array | None) -> jax.Array:
+        """Return flow i's exact log-likelihood f[...] of normalized vectors f[..., c], nats.
+
+        Only for flows that look at every vector alone.
+
+        Args:
+          i: number of the map.
+          x: f[..., c].
+          condition: f[..., condition_dim] of each vector, or None.
+        """
+        return position_log_prob(*self._forward(i, x, condition))
+
+    def _forward(self, i, x, condition):
+        if condition is None:
+            return self.flows[i].forward_and_log_det(x)
+        condition = jnp.broadcast_to(condition, (*x.shape[:-1], condition.shape[-1]))
+        return self.flows[i].forward_and_log_det(x, condition)
+
+
+def _check_choice(what: str, name: str, choices: Mapping[str, Any]) -> None:
+    if name not in choices:
+        raise ValueError(f"{what} must be one of {', '.join(choices)}, got {name!r}")

@@ -1,6 +1,6 @@
 """From latents to losses, anomaly maps and anomaly scores. No score looks at another image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -37,28 +37,91 @@ def nll(latent: Latent) -> jax.Array:
     return -latent.log_prob() / latent.z.shape[-1]
 
 
-SCORES = {"probability": probability, "nll": nll}
+def cflow(latents: Sequence[Latent], size: tuple[int, int], maxima: jax.Array | None) -> jax.Array:
+    """Return CFLOW's map: the number of maps minus the sum of their upsampled `p`.
+
+    `p = exp(log p(x) / c - m)` at every position, m the map's maximum of `log p(x) / c` over a
+    reference set: the training set, so that a score does not depend on what else is scored. The
+    public code takes m over the test set that it scores.
+
+    Args:
+      latents: of the same b images.
+      size: (height, width) of the input, pixels.
+      maxima: f32[maps], nats per dimension, as `log_prob_maxima` gives them.
+
+    Returns:
+      f32[b, height, width]; 0 where all maps are as likely as the likeliest of the reference.
+
+    Raises:
+      ValueError: if there are no maxima, or of another number of maps.
+
+    Reference: arXiv 2107.12571, section 4.2 (bilinear interpolation; corners aligned as in the
+      public code).
+    """
+    if maxima is None or len(maxima) != len(latents):
+        raise ValueError(
+            f"the score cflow needs a training-set maximum for each of {len(latents)} maps, got "
+            f"{0 if maxima is None else len(maxima)}"
+        )
+    p = [jnp.exp(-nll(latent) - m) for latent, m in zip(latents, maxima, strict=True)]
+    return len(p) - jnp.stack([upsample(each, size, align_corners=True) for each in p]).sum(0)
 
 
-def anomaly_map(latents: Sequence[Latent], size: tuple[int, int], score: str) -> jax.Array:
-    """Score every pixel: upsample each map's score to the input size and average over the maps.
+def log_prob_maxima(latents: Sequence[Latent]) -> jax.Array:
+    """Return the greatest `log p / c` f[b, maps] of each image's maps, nats per dimension."""
+    return jnp.stack([-nll(latent).min((1, 2)) for latent in latents], -1)
+
+
+def _averaged(score: Callable[[Latent], jax.Array]) -> "Score":
+    """Upsample a score f[b, h, w] of each map without corner alignment; average over the maps."""
+
+    def averaged(latents, size, maxima):
+        del maxima
+        return jnp.stack([upsample(score(latent), size) for latent in latents]).mean(0)
+
+    return averaged
+
+
+# (latents, (height, width), maxima of the training set or None) -> f32[b, height, width].
+Score = Callable[[Sequence[Latent], tuple[int, int], jax.Array | None], jax.Array]
+
+SCORES: dict[str, Score] = {
+    "probability": _averaged(probability),
+    "nll": _averaged(nll),
+    "cflow": cflow,
+}
+# Scores of every run; those that ask for maxima; the constant of the variables that holds these.
+USUAL_SCORES = ("probability", "nll")
+SCORES_WITH_MAXIMA = ("cflow",)
+MAXIMA = "log_prob_maxima"
+
+
+def anomaly_map(
+    latents: Sequence[Latent],
+    size: tuple[int, int],
+    score: str,
+    maxima: jax.Array | None = None,
+) -> jax.Array:
+    """Score every pixel.
 
     Args:
       latents: of the same b images.
       size: (height, width) of the input, pixels.
       score: a key of SCORES.
+      maxima: f32[maps], what the scores of SCORES_WITH_MAXIMA need besides.
 
     Returns:
       f32[b, height, width]; higher is more anomalous.
 
     Raises:
-      ValueError: if the score is unknown.
+      ValueError: if the score is unknown or lacks its maxima.
 
-    Reference: arXiv 2111.07677, section 3.3 (bilinear interpolation, no corner alignment).
+    Reference: arXiv 2111.07677, section 3.3 (bilinear interpolation, no corner alignment, mean
+      over the maps); arXiv 2107.12571, section 4.2, for "cflow".
     """
     if score not in SCORES:
         raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
-    return jnp.stack([upsample(SCORES[score](latent), size) for latent in latents]).mean(0)
+    return SCORES[score](latents, size, maxima)
 
 
 def anomaly_score(anomaly_maps: jax.Array) -> jax.Array:

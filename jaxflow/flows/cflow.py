@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.flows.chain import Chain
-from jaxflow.flows.conditioner import DenseConditioner
+from jaxflow.flows.conditioner import DenseConditioner, fan_in_uniform
 from jaxflow.flows.coupling import CouplingStep
 
 
@@ -32,7 +32,7 @@ class CFlowDecoder(nn.Module):
       dtype: compute dtype of the dense layers; None follows x. Latents and log_det stay in at
         least float32.
       param_dtype: dtype of the parameters.
-      output_init: initializer of each conditioner's last kernel.
+      output_init: initializer of each conditioner's last kernel; PyTorch's default.
 
     Raises:
       ValueError: if steps < 1, a choice is unknown, c < 2, or the condition has leading axes that
@@ -59,7 +59,7 @@ class CFlowDecoder(nn.Module):
     permutation: str = "soft"
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
-    output_init: Callable = nn.initializers.zeros
+    output_init: Callable = fan_in_uniform
 
     def setup(self):
         """Make the chain of coupling steps."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 # PyTorch's default for a convolution and a dense layer: U(-1, 1) / sqrt(fan_in).
-_INPUT_INIT = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+fan_in_uniform = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
 
 def _hidden_width(ratio: float, channels: int) -> int:
@@ -27,7 +27,8 @@ class ConvConditioner(nn.Module):
       hidden_ratio: hidden width over the channels of `a` (rounded, at least 1).
       dtype: compute dtype of the convolutions; None computes in the dtype of `a`.
       param_dtype: dtype of the parameters.
-      output_init: initializer of the last kernel; zeros make the flow start as a permutation.
+      output_init: initializer of the last kernel; PyTorch's default, as in the public code, learns
+        faster than zeros, which make the flow start as a permutation.
 
     Raises:
       ValueError: if `kernel_size` is even, or `a` is not f[..., h, w, c].
@@ -39,7 +40,7 @@ class ConvConditioner(nn.Module):
     hidden_ratio: float = 1.0
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
-    output_init: Callable = nn.initializers.zeros
+    output_init: Callable = fan_in_uniform
 
     @nn.compact
     def __call__(
@@ -59,7 +60,7 @@ class ConvConditioner(nn.Module):
             param_dtype=self.param_dtype,
             precision="highest",
         )
-        x = conv(hidden, kernel_init=_INPUT_INIT, name="input")(_join(a, condition))
+        x = conv(hidden, kernel_init=fan_in_uniform, name="input")(_join(a, condition))
         return conv(features, kernel_init=self.output_init, name="output")(nn.relu(x))
 
 
@@ -70,7 +71,7 @@ class DenseConditioner(nn.Module):
       hidden_ratio: hidden width over the width of the input, condition included.
       dtype: compute dtype; None computes in the dtype of `a`.
       param_dtype: dtype of the parameters.
-      output_init: initializer of the last kernel.
+      output_init: initializer of the last kernel; PyTorch's default.
 
     Reference: arXiv 2107.12571, section 4.2 (a decoder's subnet: d -> 2d -> ReLU -> out).
     """
@@ -78,7 +79,7 @@ class DenseConditioner(nn.Module):
     hidden_ratio: float = 2.0
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
-    output_init: Callable = nn.initializers.zeros
+    output_init: Callable = fan_in_uniform
 
     @nn.compact
     def __call__(
@@ -90,5 +91,5 @@ class DenseConditioner(nn.Module):
             nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype, precision="highest"
         )
         hidden = _hidden_width(self.hidden_ratio, x.shape[-1])
-        x = dense(hidden, kernel_init=_INPUT_INIT, name="input")(x)
+        x = dense(hidden, kernel_init=fan_in_uniform, name="input")(x)
         return dense(features, kernel_init=self.output_init, name="output")(nn.relu(x))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.flows.chain import Chain
-from jaxflow.flows.conditioner import ConvConditioner
+from jaxflow.flows.conditioner import ConvConditioner, fan_in_uniform
 from jaxflow.flows.coupling import CouplingStep
 
 
@@ -32,7 +32,7 @@ class FastFlow2D(nn.Module):
       dtype: compute dtype of the convolutions; None follows x. Latents and log_det stay in at
         least float32.
       param_dtype: dtype of the parameters.
-      output_init: initializer of each conditioner's last kernel.
+      output_init: initializer of each conditioner's last kernel; PyTorch's default.
 
     Raises:
       ValueError: if steps < 1, kernel_sizes is empty or even, a choice is unknown, or c < 2.
@@ -58,7 +58,7 @@ class FastFlow2D(nn.Module):
     permutation: str = "hard"
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
-    output_init: Callable = nn.initializers.zeros
+    output_init: Callable = fan_in_uniform
 
     def setup(self):
         """Make the chain of coupling steps."""

@@ -1,7 +1,8 @@
 """Checkpoints that say when they are damaged, and from which training goes on exactly."""
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,20 +13,23 @@ import orbax.checkpoint as ocp
 from jaxflow.errors import InputError
 
 _SEAL = "SHA256SUMS"
+_MAXIMA = "maxima.json"
 
 
 class Checkpoint(NamedTuple):
     """A state and what was known of it.
 
     Attributes:
-      step: optimizer steps taken.
+      step: batches of images taken.
       state: the pytree, numpy leaves.
       info: JSON-able: data position, validation likelihood and so on.
+      maxima: f32[maps], what `add_maxima` has added, or None.
     """
 
     step: int
     state: Any
     info: dict[str, Any]
+    maxima: np.ndarray | None = None
 
 
 class Checkpoints:
@@ -101,7 +105,28 @@ class Checkpoints:
         restored = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
         )
-        return Checkpoint(step, jax.tree.map(np.asarray, restored["state"]), saved["info"]["info"])
+        return Checkpoint(
+            step,
+            jax.tree.map(np.asarray, restored["state"]),
+            saved["info"]["info"],
+            _read_maxima(self._directory / str(step)),
+        )
+
+    def add_maxima(self, step: int, maxima: Sequence[float]) -> None:
+        """Add the training set's maximum likelihoods to a checkpoint that is written.
+
+        They are known only when training is over. A kill leaves the checkpoint with them or
+        without, and whole.
+
+        Args:
+          step: one of `steps`.
+          maxima: of each map, nats per dimension.
+        """
+        folder = self._directory / str(step)
+        _write_whole(folder / _MAXIMA, json.dumps([float(value) for value in maxima]))
+        kept = [line for line in _read_seal(folder) if not line.endswith(f"  {_MAXIMA}")]
+        lines = [*kept, _seal_line(folder, _MAXIMA)]
+        _write_whole(folder / _SEAL, "".join(f"{line}\n" for line in lines))
 
     def restore_latest(
         self, template: Any, say: Callable[[str], None] = lambda message: None
@@ -143,7 +168,7 @@ class Checkpoints:
             for path in self._directory.iterdir()
             if path.name == str(self._writing) or path.name.startswith(f"{self._writing}.orbax")
         )
-        lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files(folder)]
+        lines = [f"{_seal_line(folder, name)}\n" for name in _files(folder)]
         (folder / _SEAL).write_text("".join(lines))
 
 
@@ -158,12 +183,33 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _seal_line(folder: Path, name: str) -> str:
+    return f"{_sha256(folder / name)}  {name}"
+
+
+def _read_seal(folder: Path) -> list[str]:
+    return (folder / _SEAL).read_text(errors="replace").splitlines()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file at once; several processes may write the same."""
+    temporary = path.with_name(f"{path.name}.{jax.process_index()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _read_maxima(folder: Path) -> np.ndarray | None:
+    """Read what `add_maxima` has added to a checkpoint without damage."""
+    if not any(line.endswith(f"  {_MAXIMA}") for line in _read_seal(folder)):
+        return None  # Not sealed yet: a kill came in between.
+    return np.asarray(json.loads((folder / _MAXIMA).read_text()), np.float32)
+
+
 def _find_damage(folder: Path) -> str | None:
     """Say what of a checkpoint is not as it was written, or None."""
-    seal = folder / _SEAL
-    if not seal.is_file():
+    if not (folder / _SEAL).is_file():
         return f"it has no {_SEAL}"
-    lines = [line.partition("  ") for line in seal.read_text(errors="replace").splitlines()]
+    lines = [line.partition("  ") for line in _read_seal(folder)]
     sums = {name: digest for digest, _, name in lines}
     for name in sorted(sums.keys() | set(_files(folder))):
         if not (folder / name).is_file():

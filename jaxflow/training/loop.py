@@ -26,7 +26,7 @@ class Schedule:
 
     Attributes:
       epochs: passes over the training images.
-      steps_per_epoch: optimizer steps in each.
+      steps_per_epoch: batches of images in each.
       validate_every: epochs between validations; each writes a checkpoint. The last epoch
         always validates.
       keep_all: whether all checkpoints stay, for the oracle `best on test`.
@@ -39,7 +39,7 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Return the number of optimizer steps of the whole run."""
+        """Return the number of batches of the whole run."""
         return self.epochs * self.steps_per_epoch
 
     def is_validated(self, step: int) -> bool:

@@ -12,13 +12,15 @@ from jaxflow.parallel import device_index, mean_over_devices, over_devices
 
 # (variables, frozen, batch, key) -> loss f[b] in nats, loss f[b] in nats per dimension.
 Objective = Callable[[dict[str, Any], Any, Any, jax.Array], tuple[jax.Array, jax.Array]]
+# step i32[] -> factor f[] of the optimizer's learning rate.
+Rate = Callable[[jax.Array], jax.Array]
 
 
 class TrainState(flax.struct.PyTreeNode):
     """Everything that training changes, and what it needs to go on.
 
     Attributes:
-      step: i32[], optimizer steps taken.
+      step: i32[], batches of images taken: an optimizer step each, or, on groups of vectors, many.
       params: what the optimizer trains.
       constants: what it does not (permutations, statistics).
       optimizer_state: of optax.
@@ -50,12 +52,35 @@ def create_state(
     )
 
 
-def make_train_step(objective: Objective, optimizer: optax.GradientTransformation) -> Callable:
+def constant_rate(step: jax.Array) -> jax.Array:
+    """Return 1."""
+    del step
+    return jnp.ones(())
+
+
+def step_key(state: TrainState) -> jax.Array:
+    """Return the random key of a state's next step on this device."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    return jax.random.fold_in(key, device_index())
+
+
+def apply_updates(params: Any, updates: Any, factor: jax.Array) -> Any:
+    """Return the parameters after an optimizer's updates at `factor` times its learning rate."""
+    scaled = jax.tree.map(lambda update: factor.astype(update.dtype) * update, updates)
+    return optax.apply_updates(params, scaled)
+
+
+def make_train_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    rate: Rate = constant_rate,
+) -> Callable:
     """Return the step over all devices of all hosts: replicated state in (donated) and out.
 
     Args:
       objective: loss of each image; its mean over the global batch is minimized.
       optimizer: of optax.
+      rate: factor of the learning rate at a step.
 
     Returns:
       `step(state, frozen, batch) -> (state, loss)`: every argument with a leading device axis, as
@@ -63,8 +88,7 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
     """
 
     def step(state: TrainState, frozen: Any, batch: Any) -> tuple[TrainState, jax.Array]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        key = jax.random.fold_in(key, device_index())
+        key = step_key(state)
 
         def mean_loss(params):
             variables = {"params": params, "constants": state.constants}
@@ -76,7 +100,7 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
         updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
         state = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=apply_updates(state.params, updates, rate(state.step)),
             optimizer_state=optimizer_state,
         )
         return state, per_dimension

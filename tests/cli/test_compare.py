@@ -1,0 +1,158 @@
+"""`compare`: cells, published figures beside ours, going on after a failure, and its mistakes."""
+
+import csv
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+
+from jaxflow import compare
+from jaxflow.cells import Variant, cells_of, changed_keys
+from jaxflow.config import default_config, load_config
+from jaxflow.errors import InputError
+from jaxflow.evaluation.published import PUBLISHED, PublishedRow, PublishedTable
+from jaxflow.paper_tables import TABLES, PaperTable, Row
+
+
+def run(*arguments):
+    """Run the command; return exit code, stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = compare.main(["compare", *map(str, arguments)])
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def tiny_table(monkeypatch, config_file):
+    """Put a table over two textures beside those of the papers; give the folder of its config."""
+    rows = {"small": Row("tiny"), "broken": Row("tiny", ("encoder.weights=/none.safetensors",))}
+    settings = ("training.epochs=1", "data.options.n_train=8")
+    category_settings = {"brushed": ("data.image_size=(48,48)",)}
+    table = PaperTable(
+        "a tiny table", "textures", ("woven", "brushed"), rows, settings, category_settings
+    )
+    by_category = {
+        "woven": {"image_auroc": 0.9, "pixel_auroc": 0.8},
+        "brushed": {"image_auroc": 0.7},
+        "striped": {"image_auroc": 0.2},
+    }
+    small = PublishedRow({"image_auroc": 0.6}, 3, by_category)
+    other = PublishedRow({"pixel_auroc": 0.55}, 3, {})
+    broken = PublishedRow({"image_auroc": 0.5}, 3, {})
+    published = {"small": small, "broken": broken, "Other": other}
+    monkeypatch.setitem(TABLES, "tiny-1", table)
+    monkeypatch.setitem(PUBLISHED, "tiny-1", PublishedTable("A paper, Table 1", published))
+    return config_file.parent
+
+
+@pytest.fixture
+def finished(tiny_table, tmp_path):
+    """Run the tiny table; give its arguments and what it left."""
+    arguments = ["--table=tiny-1", f"--config_dir={tiny_table}", f"--workdir={tmp_path / 'work'}"]
+    return arguments, run(*arguments), tmp_path / "work"
+
+
+def test_a_table_stands_beside_the_published_figures_and_outlives_failed_cells(finished):
+    arguments, (code, out, err), work = finished
+    assert code == 1
+    assert err.count("cell broken/") == 2
+    assert "none.safetensors" in err
+    assert "published: A paper, Table 1; not measured here" in out
+    written = json.loads((work / "comparison.json").read_text(), parse_constant=pytest.fail)
+    assert set(written["failed"]) == {"broken/woven/seed0", "broken/brushed/seed0"}
+    assert written["published_source"] == "A paper, Table 1"
+    theirs = [row for row in written["summary"] if row["selection"] == "published"]
+    # Of two of three categories the mean over these; a metric that one of them lacks is left out.
+    assert [
+        (r["variant"], r["categories"], r["image_auroc"], r["pixel_auroc"]) for r in theirs
+    ] == [
+        ("small", 2, pytest.approx(0.8), None),
+        ("broken", 3, 0.5, None),
+        ("Other", 3, None, 0.55),
+    ]
+    assert all(row["source"] == "A paper, Table 1" for row in theirs)
+    ours = [row for row in written["summary"] if row["selection"] != "published"]
+    assert {(row["variant"], row["categories"], row["source"]) for row in ours} == {
+        ("small", 2, None)
+    }
+    with (work / "comparison_categories.csv").open() as file:
+        lines = {line["category"]: line for line in csv.DictReader(file)}
+    assert lines["woven"]["pixel_auroc_published"] == "0.8"
+    assert lines["brushed"]["pixel_auroc_published"] == ""
+    cell = next(c for c in written["cells"] if c["category"] == "woven")
+    assert 0 <= cell["image_auroc"] <= 1
+    text = (work / "comparison.md").read_text()
+    assert "# a tiny table (tiny-1)" in text
+    assert "- failed: broken/woven/seed0" in text
+
+    # Finished cells are read, not run again, and another setting is not taken for the same cell.
+    before = (work / "cells/small/woven/seed0/cell.json").stat().st_mtime_ns
+    assert run(*arguments, "--rows=small")[0] == 0
+    assert (work / "cells/small/woven/seed0/cell.json").stat().st_mtime_ns == before
+    code, _, err = run(*arguments, "--rows=small", "--set=training.learning_rate=0.1")
+    assert code == 2
+    assert "was run with another training.learning_rate; use another --workdir" in err
+    size = json.loads((work / "cells/small/brushed/seed0/run.json").read_text())["config"]["data"]
+    assert size["image_size"] == [48, 48]
+
+
+def test_published_figures_are_left_out_beside_other_data(
+    tiny_table, image_folder, tmp_path, monkeypatch
+):
+    seen = {}
+
+    def no_run(cells, folder, oracle):
+        seen["cells"] = cells
+        return [], {cell.name: "not run" for cell in cells}
+
+    monkeypatch.setattr(compare, "_run_all", no_run)
+    arguments = [f"--config_dir={tiny_table}", f"--workdir={tmp_path / 'work'}", "--rows=small"]
+    code, _, err = run("--table=tiny-1", *arguments, "--set=data.name=folder")
+    assert (code, err.count("\n")) == (2, 1)
+    (cell,) = seen["cells"]
+    assert cell.config.data.name == "folder"
+    assert cell.config.data.options.to_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--table=fastflow-9"], ["no such table", "fastflow-2", "cflow-5"]),
+        (["--table=fastflow-5", "--rows=VGG"], ["no row 'VGG'", "ResNet18 3-3"]),
+        (["--table=fastflow-5", "--configs=a.py"], ["either --configs or --table"]),
+        (["--configs=a.py", "--rows=x"], ["--rows picks rows of a --table"]),
+        (["--table=fastflow-5", "--config_dir=/none"], ["/none/fastflow_deit.py: no such file"]),
+        ([], ["--configs or --table is missing"]),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, arguments, parts):
+    code, out, err = run(f"--workdir={tmp_path / 'work'}", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert all(part in err for part in parts), err
+    assert not (tmp_path / "work").exists()
+
+
+def test_categories_settings_give_way_to_the_users():
+    variant = Variant("v", default_config(), {"woven": ("data.image_size=(64,64)",)})
+    cells = cells_of([variant], categories=["woven", "brushed"], seeds=[0, 1])
+    assert [tuple(c.config.data.image_size) for c in cells] == [(64, 64)] * 2 + [(256, 256)] * 2
+    (cell,) = cells_of([variant], settings=["data.image_size=(32,32)"], categories=["woven"])
+    assert tuple(cell.config.data.image_size) == (32, 32)
+
+
+def test_cells_that_would_share_a_folder_are_refused(config_file):
+    variants = [Variant("a b", load_config(str(config_file)))] * 2
+    with pytest.raises(InputError, match="share the folder"):
+        cells_of(variants)
+
+
+def test_a_finished_cell_may_move_but_not_change():
+    config = default_config()
+    stored = json.loads(config.to_json())
+    stored["data"]["data_dir"] = "elsewhere"
+    del stored["model"]["dtype"]  # A key that did not exist when the cell was run.
+    assert changed_keys(config, stored) == []
+    stored["training"]["epochs"] = 3
+    stored["data"]["image_size"] = [1, 2]
+    assert changed_keys(config, stored) == ["data.image_size", "training.epochs"]
