@@ -1,4 +1,4 @@
-"""Compare variants under one protocol: configs x choices x categories x seeds in one table.
+r"""Compare variants under one protocol: configs x choices x categories x seeds in one table.
 
     python -m jaxflow.compare --configs=configs/fastflow_resnet18.py --workdir=runs/ablation \
         --set=data.name=magnetic_tile --set=data.data_dir=PATH --set=training.epochs=4 \

@@ -1,4 +1,4 @@
-"""Generate a feature map: disturb a region of an image's latents and run the flow backwards.
+r"""Generate a feature map: disturb a region of an image's latents and run the flow backwards.
 
     python -m jaxflow.generate --workdir=runs/leather --input=leather.png --output=generated.png \
         --region=0.4,0.4,0.2,0.2 --noise=2
@@ -214,7 +214,7 @@ def generate(
 
     Reference: arXiv 2111.07677, section 4.5.
     """
-    maps = detector.encoder(detector.encoder.variables, image[None])
+    maps = jax.jit(detector.encoder)(detector.encoder.variables, image[None])
     run = jax.jit(functools.partial(detector.pyramid.apply, method=_forward), static_argnums=2)
     back = jax.jit(functools.partial(detector.pyramid.apply, method=_inverse), static_argnums=2)
     before, latents = run(variables, maps, number)
