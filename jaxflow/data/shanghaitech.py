@@ -127,15 +127,15 @@ def _load(path: Path, ndim: int, n: int) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"shanghaitech: no file {path}; {_ADVICE}")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"shanghaitech: {path} is no array that can be read; get it again"
         ) from error
     expected = "[frames]" if ndim == 1 else "[frames, height, width]"
-    if not isinstance(array, np.ndarray) or array.ndim != ndim or len(array) != n:
+    if array.ndim != ndim or len(array) != n:
         raise InputError(
-            f"shanghaitech: {path} has the shape {list(getattr(array, 'shape', []))}, expected "
+            f"shanghaitech: {path} has the shape {list(array.shape)}, expected "
             f"{expected} for the {n} frames of the video; extract or get them again"
         )
     return array

@@ -51,6 +51,13 @@ def test_a_value_of_the_wrong_type_names_the_type(train_mistake, value, kind):
     [
         ("model.coupling=afine", ["config.model.coupling", "additive, affine", "'afine'"]),
         ("model.normalization=batch", ["config.model.normalization", "layer_norm", "'batch'"]),
+        ("model.flow=glow", ["config.model.flow", "cflow, fastflow", "'glow'"]),
+        ("model.condition=color", ["config.model.condition", "none, position", "'color'"]),
+        ("training.loss=l2", ["config.training.loss", "log_sigmoid, nll", "'l2'"]),
+        ("training.schedule=step", ["config.training.schedule", "cosine_warmup", "'step'"]),
+        ("training.schedule=cosine_warmup", ["warmup_epochs 2", "fewer", "training.epochs, 2"]),
+        ("training.vectors=-1", ["config.training.vectors", "negative", "-1"]),
+        ("training.vectors=256", ["config.training.vectors 256", "fastflow", "to 0"]),
         ("training.optimizer=sgd", ["config.training.optimizer", "adam_l2", "'sgd'"]),
         ("evaluation.score=best", ["config.evaluation.score", "nll, probability", "'best'"]),
         ("data.augmentation=all", ["config.data.augmentation", "fastflow", "'all'"]),
@@ -80,6 +87,23 @@ def test_a_value_of_the_wrong_type_names_the_type(train_mistake, value, kind):
 def test_a_value_that_cannot_be_taken_is_named_with_what_can(train_mistake, value, parts):
     line = train_mistake(f"--config.{value}")
     assert all(part in line for part in parts), line
+
+
+def test_a_group_larger_than_a_feature_map_of_a_batch_is_refused(train_mistake):
+    line = train_mistake("--config.model.flow=cflow", "--config.training.vectors=257")
+    assert line == (
+        "jaxflow: config.training.vectors 257: the feature map of 8 x 8 has only 256 vectors in a "
+        "batch of 4 images; use 256 or fewer, a larger batch or larger images\n"
+    )
+
+
+def test_groups_and_a_normalization_with_parameters_of_whole_maps_are_refused(train_mistake):
+    line = train_mistake(
+        "--config.model.flow=cflow",
+        "--config.training.vectors=8",
+        "--config.model.normalization=layer_norm_affine",
+    )
+    assert "layer_norm_affine has parameters for whole maps" in line
 
 
 def test_an_input_too_small_for_the_coarsest_map_is_refused(train_mistake):

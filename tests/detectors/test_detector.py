@@ -1,12 +1,15 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxflow.detectors import (
+    MAXIMA,
     NORMALIZATIONS,
     SCORES,
+    USUAL_SCORES,
     Detector,
     FlowPyramid,
     anomaly_score,
@@ -21,8 +24,9 @@ from jaxflow.flows import CFlowDecoder, FastFlow2D
 SIZE = (32, 48)
 FLOWS = {
     "fastflow": functools.partial(FastFlow2D, steps=1),
-    "uflow": functools.partial(CFlowDecoder, steps=1, permutation="hard"),
+    "cflow": functools.partial(CFlowDecoder, steps=1, permutation="hard"),
 }
+CONDITION = {"fastflow": ("none",), "cflow": ("position", 8)}
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +45,13 @@ def build(perturb):
 
     @functools.cache
     def build(encoder, flow="fastflow", normalization="layer_norm"):
-        pyramid = FlowPyramid(FLOWS[flow], len(encoder.channels), normalization)
-        detector = Detector(encoder, pyramid)
+        pyramid = FlowPyramid(FLOWS[flow], len(encoder.channels), normalization, *CONDITION[flow])
+        detector = Detector(encoder, pyramid, tuple(SCORES))
         variables = detector.init(jax.random.key(0), SIZE)
+        variables["constants"] = {
+            **variables["constants"],
+            MAXIMA: jnp.full(len(encoder.channels), -1.0),
+        }
         variables["params"] = perturb(variables["params"], 0.05)
         scoring = jax.jit(detector.anomaly_maps)
         return detector, variables, functools.partial(scoring, encoder.variables, variables)
@@ -74,9 +82,11 @@ def test_another_encoder_feeds_the_same_flow(images, build):
     assert np.isfinite(maps["nll"]).all()
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
-def test_scores_do_not_depend_on_the_batch(resnet18, images, build, normalization):
-    score = build(resnet18, normalization=normalization)[2]
+@pytest.mark.parametrize(
+    ("flow", "normalization"), [*(("fastflow", n) for n in NORMALIZATIONS), ("cflow", "none")]
+)
+def test_scores_do_not_depend_on_the_batch(resnet18, images, build, flow, normalization):
+    score = build(resnet18, flow, normalization)[2]
     together, turned = score(images), score(images[::-1])
     alone = score(images[5:6])
     for name in SCORES:
@@ -93,6 +103,24 @@ def test_only_the_scores_asked_for_are_given(resnet18, images, build):
         lambda i: detector.anomaly_maps(resnet18.variables, variables, i, ("nll",)), images[:1]
     )
     assert set(only) == {"nll"}
+    usual = Detector(resnet18, detector.pyramid)
+    maps = jax.eval_shape(
+        lambda i: usual.anomaly_maps(resnet18.variables, variables, i), images[:1]
+    )
+    assert set(maps) == set(USUAL_SCORES)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"condition": "color"}, "condition must be one of none, position, got 'color'"),
+        ({"condition": "position", "condition_dim": 6}, "dim must be a positive multiple of 4"),
+    ],
+)
+def test_unknown_condition_is_refused(resnet18, choice, message):
+    pyramid = FlowPyramid(FLOWS["cflow"], 2, "none", **choice)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        jax.eval_shape(lambda: Detector(resnet18, pyramid).init(jax.random.key(0), SIZE))
 
 
 def test_size_that_the_encoder_cannot_take_is_refused(resnet18):

@@ -10,6 +10,7 @@ from jaxflow.detectors import (
     anomaly_score,
     dimensions,
     image_nll,
+    log_prob_maxima,
     nll,
     probability,
     upsample,
@@ -94,10 +95,10 @@ def test_probability_map_is_the_peers():
     np.testing.assert_allclose(anomaly_map(latents, (8, 8), "probability"), expected, 1e-6)
 
 
-@pytest.mark.parametrize("score", SCORES)
-def test_anomaly_map_is_the_mean_of_upsampled_scores(latents, score):
+@pytest.mark.parametrize(("score", "formula"), [("probability", probability), ("nll", nll)])
+def test_anomaly_map_is_the_mean_of_upsampled_scores(latents, score, formula):
     got = anomaly_map(latents, (9, 13), score)
-    parts = [np.asarray(upsample(SCORES[score](latent), (9, 13))) for latent in latents]
+    parts = [np.asarray(upsample(formula(latent), (9, 13))) for latent in latents]
     np.testing.assert_allclose(got, np.mean(parts, 0), 1e-5, 1e-6)
     np.testing.assert_allclose(anomaly_score(got), np.asarray(got).max((1, 2)))
 
@@ -105,10 +106,36 @@ def test_anomaly_map_is_the_mean_of_upsampled_scores(latents, score):
 @pytest.mark.parametrize("score", SCORES)
 def test_less_likely_latents_score_higher(latents, score):
     farther = [latent._replace(z=1.5 * latent.z) for latent in latents]
-    near, far = (anomaly_map(each, (8, 12), score) for each in (latents, farther))
+    maxima = log_prob_maxima(latents).max(0)
+    near, far = (anomaly_map(each, (8, 12), score, maxima) for each in (latents, farther))
     assert (np.asarray(far) > np.asarray(near)).all()
 
 
+def test_cflow_map_is_the_public_codes_with_given_maxima(latents):
+    # As in the public code: normalize, exponentiate, upsample with aligned corners, add up.
+    maxima, total = [0.5, -2.0], 0.0
+    for latent, m in zip(latents, maxima, strict=True):
+        per_channel = np.asarray(latent.log_prob(), np.float64) / latent.z.shape[-1]
+        p = jnp.asarray(np.exp(per_channel - m), jnp.float32)
+        total = total + np.asarray(upsample(p, (9, 13), align_corners=True))
+    got = anomaly_map(latents, (9, 13), "cflow", jnp.asarray(maxima))
+    np.testing.assert_allclose(got, 2.0 - total, 0, 1e-5 * np.abs(total).max())
+
+
+def test_maxima_are_those_of_each_image_and_map(latents):
+    expected = [
+        [float(np.max(latent.log_prob()[i])) / latent.z.shape[-1] for latent in latents]
+        for i in range(2)
+    ]
+    np.testing.assert_allclose(log_prob_maxima(latents), expected, 1e-6)
+
+
+@pytest.mark.parametrize("maxima", [None, jnp.zeros(1)])
+def test_cflow_without_its_maxima_is_refused(latents, maxima):
+    with pytest.raises(ValueError, match="^the score cflow needs a training-set maximum for each"):
+        anomaly_map(latents, (8, 8), "cflow", maxima)
+
+
 def test_unknown_score_names_the_choices(latents):
-    with pytest.raises(ValueError, match="^score must be one of probability, nll, got 'density'$"):
+    with pytest.raises(ValueError, match="^score must be one of .*, cflow, got 'density'$"):
         anomaly_map(latents, (8, 8), "density")

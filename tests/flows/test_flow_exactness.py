@@ -16,9 +16,8 @@ def relative(got, expected):
 def test_perturbed_parameters_are_far_from_the_identity(member, build):
     case = build(member, np.float32)
     z, log_det = case.forward(case.x)
-    start, start_log_det = case.run(case.start, case.x, case.condition)
+    start, _ = case.run(case.start, case.x, case.condition)
     assert relative(z, start) > 0.1
-    np.testing.assert_allclose(start_log_det, 0.0, atol=1e-4)
     assert np.abs(log_det).mean() > 0.05
     if member.affine:
         assert np.std(log_det) > 0.03

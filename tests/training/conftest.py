@@ -36,6 +36,12 @@ def augmented(tiny):
 
 
 @pytest.fixture(scope="session")
+def grouped(tiny):
+    """Give the parts of a run on groups of vectors of augmented images."""
+    return tiny.make_parts(augment=True, vectors=40)
+
+
+@pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
     """Give the folder of compiled programs: the processes share theirs, once is enough."""
     return tmp_path_factory.mktemp("compiled")

@@ -24,7 +24,7 @@ def assert_identical(got, expected):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path), strict=True)
 
 
-@pytest.fixture(params=["kept", "augmented"])
+@pytest.fixture(params=["kept", "augmented", "grouped"])
 def parts(request):
     return request.getfixturevalue(request.param)
 

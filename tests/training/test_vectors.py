@@ -1,4 +1,4 @@
-"""Training on groups of feature vectors: against PyTorch, against a plain loop, and exactly again."""
+"""Training on groups of feature vectors: against PyTorch, a plain loop, and itself resumed."""
 
 import functools
 import pathlib
@@ -90,7 +90,7 @@ def test_optimizer_steps_equal_those_of_pytorch(steps):
 
 
 def test_scan_over_groups_equals_a_loop_of_optimizer_steps(maps, state):
-    detector, vectors, loss = make_detector(), 7, LOSSES["log_sigmoid"]
+    detector, vectors = make_detector(), 7
     got, losses = take(detector, state, [maps], vectors)
     one = jax.pmap(lambda s: jax.random.key_data(step_key(s)), axis_name="devices")
     key = jax.random.wrap_key_data(np.asarray(one(replicate(state)))[0])
@@ -126,7 +126,6 @@ def test_scan_over_groups_equals_a_loop_of_optimizer_steps(maps, state):
     for a, b in zip(leaves(got.params), leaves(params), strict=True):
         np.testing.assert_allclose(a, b, 0, 1e-6)
     np.testing.assert_allclose(losses, [nats / sum(x[0].size for x in maps)], 1e-5)
-    assert loss is LOSSES["log_sigmoid"]
     counts = {n: int(s[1][0].count) for n, s in got.optimizer_state.items()}
     assert counts == {"flows_0": 5, "flows_1": 2}
     assert int(got.step) == 1
@@ -142,6 +141,19 @@ def test_order_comes_from_key_and_step_alone(maps, state):
     assert any(
         (a != b).any() for a, b in zip(leaves(other.params), leaves(half.params), strict=True)
     )
+
+
+def test_eight_devices_share_each_group_and_stay_equal(start, tmp_path):
+    run = start(tmp_path / "eight.npz", "--steps", 2, "--vectors", 40, devices=8)
+    assert run.wait() == 0, run.stderr.read()
+    with np.load(tmp_path / "eight.npz") as data:
+        got = dict(data)
+    for name, array in got.items():
+        assert len(array) == 8
+        np.testing.assert_array_equal(array, np.broadcast_to(array[:1], array.shape), name)
+    (count,) = {int(array[0]) for name, array in got.items() if name.endswith(".count")}
+    assert count == 2 * (8 * 4 * 6 // 40)
+    assert int(got[".step"][0]) == 2
 
 
 def test_without_a_condition_no_position_is_known(maps):

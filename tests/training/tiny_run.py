@@ -1,7 +1,7 @@
 """A whole training run in a second: tiny encoder, tiny flow, few steps; also a program to kill.
 
     python tiny_run.py WORKDIR [--augment] [--slow SECONDS] [--epochs COUNT]
-    python tiny_run.py FILE.npz --steps COUNT
+    python tiny_run.py FILE.npz --steps COUNT [--vectors COUNT]
 both with [--coordinator ADDRESS --process NUMBER --processes COUNT]
 
 It prints a line once the training loop begins, and leaves with the exit code of `RunStopped`.
@@ -27,9 +27,10 @@ from jaxflow.detectors import Detector, FlowPyramid
 from jaxflow.encoders import Encoder
 from jaxflow.encoders.module import FeatureModule
 from jaxflow.errors import RunStopped
-from jaxflow.flows import FastFlow2D
+from jaxflow.flows import CFlowDecoder, FastFlow2D
 from jaxflow.parallel import replicate, shard
 from jaxflow.training import (
+    LOSSES,
     OPTIMIZERS,
     FeatureBatches,
     ImageBatches,
@@ -39,7 +40,9 @@ from jaxflow.training import (
     create_state,
     make_train_step,
     make_validation,
+    make_vector_step,
     nll_objective,
+    separately,
 )
 
 SIZE = (8, 12)
@@ -102,10 +105,22 @@ class Parts:
     state: Any
 
 
-def make_parts(augment):
+def make_decoders(encoder):
+    flow = functools.partial(CFlowDecoder, steps=1, output_init=nn.initializers.normal(0.1))
+    return Detector(encoder, FlowPyramid(flow, 1, "none", "position", condition_dim=4))
+
+
+def make_parts(augment, vectors=0):
     encoder, train = make_encoder(), make_split(2 * BATCH + 3, 1)
-    detector = make_detector(encoder)
+    detector = make_decoders(encoder) if vectors else make_detector(encoder)
     optimizer = OPTIMIZERS["adam_l2"](1e-2, 1e-5)
+    if vectors:
+        optimizer = separately(optimizer)
+        step = make_vector_step(
+            detector, optimizer, LOSSES["log_sigmoid"], vectors=vectors, kept_features=not augment
+        )
+    else:
+        step = make_train_step(nll_objective(detector, not augment), optimizer)
     if augment:
         augmentation = RandomFlipRotate(horizontal_flip=0.5, rotation=0.5, degrees=10.0)
         batches = functools.partial(ImageBatches, train, SIZE, augmentation=augmentation)
@@ -114,7 +129,7 @@ def make_parts(augment):
     held_out = KeptFeatures(encoder, make_split(5, 2), SIZE)
     objective = nll_objective(detector, kept_features=True)
     return Parts(
-        train_step=make_train_step(nll_objective(detector, not augment), optimizer),
+        train_step=step,
         frozen=encoder.variables if augment else {},
         make_batches=functools.partial(batches, batch_size=BATCH, seed=3),
         validate=make_validation(objective, {}, held_out.take, 5, jax.local_device_count()),
@@ -167,6 +182,7 @@ def main():
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, help="take these alone, without a Trainer")
+    parser.add_argument("--vectors", type=int, default=0, help="of a group; 0: whole maps")
     parser.add_argument("--coordinator")
     parser.add_argument("--process", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
@@ -174,7 +190,7 @@ def main():
     logging.set_verbosity(logging.ERROR)
     if options.processes > 1:
         jax.distributed.initialize(options.coordinator, options.processes, options.process)
-    parts = make_parts(options.augment)
+    parts = make_parts(options.augment, options.vectors)
     if options.steps:
         save_leaves(options.workdir, take_steps(parts, options.steps)[0])
         return
