@@ -85,7 +85,9 @@ def _main(values: flags.FlagValues) -> int:
         test_set=values.test_set,
     )
     say(format_table(result_table(rows, SHOWN)))
-    say(f"report: {_folder(workdir, values.test_set) / 'index.html'}")
+    folder = _folder(workdir, values.test_set)
+    say(f"pictures: {folder / 'overview.png'} and {folder / 'pictures'}")
+    say(f"report: {folder / 'index.html'}")
     return 0
 
 

@@ -118,11 +118,13 @@ def test_the_test_sets_maximum_is_marked(command, run):
     assert marked == usual | {("cflow_test_max", True)}
 
 
-def test_a_damaged_maximum_is_found(mistake, copy):
+def test_a_damaged_maximum_is_found(command, copy):
     for path in copy.glob("*/*/maxima.json"):
         path.write_text("[0.0]")
-    line = mistake("evaluate", f"--workdir={copy}")
-    assert "maxima.json does not match its SHA-256" in line
+    outcome = command("evaluate", f"--workdir={copy}")
+    assert outcome.code == 2
+    assert "maxima.json does not match its SHA-256; going back to the one before" in outcome.err
+    assert "checkpoints/2 has no likelihood maxima of the training images" in outcome.err
 
 
 def test_missing_maxima_are_named_and_the_train_command_adds_them(
