@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +115,7 @@ class DenseConditioner(nn.Module):
     ) -> jax.Array:
         """Map a f[..., c_a] (and condition f[..., d]) to f[..., features]."""
         inputs = a.shape[-1] + (0 if condition is None else condition.shape[-1])
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         first = _JoinedDense(_hidden_width(self.hidden_ratio, inputs), name="input", **types)
         last = nn.Dense(
             features, kernel_init=self.output_init, precision="highest", name="output", **types
