@@ -132,7 +132,9 @@ def test_evaluation_prints_its_table_and_where_the_report_is(evaluated):
     assert outcome.code == 0, outcome
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["selection", "score", *METRICS]
-    assert len(lines) == 6
+    assert len(lines) == 7
+    folder = workdir / "evaluation"
+    assert lines[-2] == f"pictures: {folder / 'overview.png'} and {folder / 'pictures'}"
     assert lines[-1] == f"report: {workdir / 'evaluation/index.html'}"
     for name in ("index.html", "metrics.json", "scores.csv", "overview.png", "curves/roc.png"):
         assert (workdir / "evaluation" / name).stat().st_size > 0
