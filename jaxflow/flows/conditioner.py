@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,33 +64,6 @@ class ConvConditioner(nn.Module):
         return conv(features, kernel_init=self.output_init, name="output")(nn.relu(x))
 
 
-class _JoinedDense(nn.Module):
-    """A dense layer on concat(a, condition), as the sum of a product with each.
-
-    Training needs no gradient of the condition. With one product of the concatenation it would be
-    computed all the same, a tenth of a training step.
-    """
-
-    features: int
-    dtype: jnp.dtype | None
-    param_dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, a: jax.Array, condition: jax.Array | None) -> jax.Array:
-        """Map a f[..., c_a] and condition f[..., d] to f[..., features]."""
-        parts = [a] if condition is None else [a, condition.astype(a.dtype)]
-        shape = (sum(part.shape[-1] for part in parts), self.features)
-        kernel = self.param("kernel", fan_in_uniform, shape, self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
-        kernel, bias, *parts = nn.dtypes.promote_dtype(kernel, bias, *parts, dtype=self.dtype)
-        kernels = jnp.split(kernel, [parts[0].shape[-1]])
-        products = [
-            jnp.matmul(part, rows, precision="highest")
-            for part, rows in zip(parts, kernels, strict=False)
-        ]
-        return sum(products[1:], products[0]) + bias
-
-
 class DenseConditioner(nn.Module):
     """Dense, ReLU, dense, on the last axis alone.
 
@@ -114,10 +86,10 @@ class DenseConditioner(nn.Module):
         self, a: jax.Array, condition: jax.Array | None = None, *, features: int
     ) -> jax.Array:
         """Map a f[..., c_a] (and condition f[..., d]) to f[..., features]."""
-        inputs = a.shape[-1] + (0 if condition is None else condition.shape[-1])
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        first = _JoinedDense(_hidden_width(self.hidden_ratio, inputs), name="input", **types)
-        last = nn.Dense(
-            features, kernel_init=self.output_init, precision="highest", name="output", **types
+        x = _join(a, condition)
+        dense = functools.partial(
+            nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype, precision="highest"
         )
-        return last(nn.relu(first(a, condition)))
+        hidden = _hidden_width(self.hidden_ratio, x.shape[-1])
+        x = dense(hidden, kernel_init=fan_in_uniform, name="input")(x)
+        return dense(features, kernel_init=self.output_init, name="output")(nn.relu(x))
