@@ -16,32 +16,12 @@ needs 512 x 512, for at 256 a batch's coarsest map has 2,048. Without augmentati
 (data.augmentation none) the encoder runs once, which is faster.
 """
 
-from jaxflow.config import default_config
+from jaxflow.config import cflow_config
 
 
 def get_config():
     """Return the configuration."""
-    config = default_config()
+    config = cflow_config()
     config.data.name = "mvtec_ad"
-    config.data.image_size = (256, 256)
-    config.data.augmentation = "cflow"
     config.encoder.name = "resnet18"
-    config.encoder.stages = (2, 3, 4)
-    config.model.flow = "cflow"
-    config.model.condition = "position"
-    config.model.steps = 8
-    config.model.hidden_ratio = 2.0
-    config.model.clamp = 1.9
-    config.model.permutation = "soft"
-    config.model.normalization = "none"
-    config.training.epochs = 100
-    config.training.batch_size = 32
-    config.training.vectors = 256
-    config.training.loss = "log_sigmoid"
-    config.training.optimizer = "adam_l2"
-    config.training.learning_rate = 2e-4
-    config.training.weight_decay = 0.0
-    config.training.schedule = "cosine_warmup"
-    config.training.warmup_epochs = 2
-    config.evaluation.score = "cflow"
     return config

@@ -75,6 +75,28 @@ def default_config() -> ml_collections.ConfigDict:
     return config
 
 
+def cflow_config() -> ml_collections.ConfigDict:
+    """Return the defaults with the settings of CFLOW-AD (arXiv 2107.12571, section 5.1)."""
+    config = default_config()
+    config.data.augmentation = "cflow"
+    config.encoder.stages = (2, 3, 4)
+    config.model.flow = "cflow"
+    config.model.condition = "position"
+    config.model.hidden_ratio = 2.0
+    config.model.clamp = 1.9
+    config.model.permutation = "soft"
+    config.model.normalization = "none"
+    config.training.epochs = 100
+    config.training.vectors = 256
+    config.training.loss = "log_sigmoid"
+    config.training.learning_rate = 2e-4
+    config.training.weight_decay = 0.0
+    config.training.schedule = "cosine_warmup"
+    config.training.warmup_epochs = 2
+    config.evaluation.score = "cflow"
+    return config
+
+
 def describe_keys() -> str:
     """Return one line a key: name, default, meaning."""
     width = max(len(key) for key, _, _ in KEYS)
