@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxflow.flows.convolution import conv_general_dilated
+
 # PyTorch's default for a convolution and a dense layer: U(-1, 1) / sqrt(fan_in).
 fan_in_uniform = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
@@ -59,6 +61,7 @@ class ConvConditioner(nn.Module):
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             precision="highest",
+            conv_general_dilated=conv_general_dilated,
         )
         x = conv(hidden, kernel_init=fan_in_uniform, name="input")(_join(a, condition))
         return conv(features, kernel_init=self.output_init, name="output")(nn.relu(x))

@@ -10,8 +10,9 @@ from flax import linen as nn
 def permute_channels(x: jax.Array, index: jax.Array, inverse_index: jax.Array) -> jax.Array:
     """Gather the last axis: `y[..., i] = x[..., index[i]]`.
 
-    The gradient is the gather by `inverse_index`. Left to itself, JAX would transpose the gather
-    into a scatter-add, which costs five times as much on a CPU.
+    Two things make it five times as fast on a CPU. Every vector is gathered by an index of its
+    own, as XLA would otherwise write, and let all that follows read, the channels first. The
+    gradient is the gather by `inverse_index`, as JAX would transpose a gather into a scatter-add.
 
     Args:
       x: f[..., c].
@@ -22,7 +23,9 @@ def permute_channels(x: jax.Array, index: jax.Array, inverse_index: jax.Array) -
       f[..., c].
     """
     del inverse_index
-    return jnp.take(x, index, axis=-1, mode="clip", unique_indices=True)
+    vectors = x.reshape(-1, x.shape[-1])
+    index = jnp.broadcast_to(index, vectors.shape)
+    return jnp.take_along_axis(vectors, index, axis=-1, mode="clip").reshape(x.shape)
 
 
 def _permute_forward(x, index, inverse_index):
