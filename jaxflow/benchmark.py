@@ -35,12 +35,14 @@ from jaxflow.errors import InputError
 from jaxflow.evaluation.tables import format_table, write_metrics_json
 from jaxflow.experiment import (
     check_config,
+    describe_flow,
+    describe_groups,
     image_size,
     make_detector,
     make_encoder,
-    make_optimizer,
 )
 from jaxflow.parallel import check_batch_size
+from jaxflow.recipe import check_groups, make_optimizer, make_step
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,26 +128,28 @@ def _prepare_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
     check_batch_size("config.training.batch_size", config.training.batch_size)
     if config.encoder.weights == "hub":
         config.encoder.weights = "random"
-    model = config.model
     return {
         "encoder": config.encoder.name,
         "encoder_weights": config.encoder.weights,
         "input_size": list(image_size(config)),
-        "flow": f"{model.steps} steps, kernels {list(model.kernel_sizes)}, {model.coupling}, "
-        f"hidden ratio {model.hidden_ratio:.3g}, {model.normalization}, {model.dtype}",
+        "flow": f"{describe_flow(config)}, {config.model.dtype}; {describe_groups(config)}",
     }
 
 
 def _config_rows(
     config: ml_collections.ConfigDict, batch_sizes: Sequence[int], repeats: int
 ) -> Iterator[dict[str, Any]]:
-    detector = make_detector(config, make_encoder(config))
-    bench = Workbench(detector, image_size(config), repeats=repeats, seed=config.seed)
+    encoder, size = make_encoder(config), image_size(config)
+    encoder.check_input_size(size)
+    check_groups(config, encoder.map_sizes(size))
+    detector = make_detector(config, encoder)
+    bench = Workbench(detector, size, repeats=repeats, seed=config.seed)
     for batch in batch_sizes:
         yield bench.encoder(batch).row("encoder alone", batch)
     batch, score = config.training.batch_size, config.evaluation.score
     for kept, name in ((True, "kept features"), (False, "images")):
-        timing = bench.training(batch, make_optimizer(config), kept_features=kept)
+        step = make_step(config, detector, kept_features=kept, steps_per_epoch=1)
+        timing = bench.training(batch, step, make_optimizer(config), kept_features=kept)
         yield timing.row(f"training step on {name}", batch)
     for batch in batch_sizes:
         yield bench.scoring(batch, score).row(f"scoring ({score})", batch)

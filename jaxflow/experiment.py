@@ -230,7 +230,7 @@ def reported_scores(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 
 def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: AnomalyDataset) -> dict:
     """Return what the figures of a run depend on, for its report."""
-    model, training = config.model, config.training
+    training = config.training
     return {
         "data set": f"{dataset.name} ({dataset.category})",
         "images": f"{len(dataset.train)} train, {len(dataset.validation)} validation (held out of "
@@ -240,15 +240,29 @@ def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: Anoma
         "augmentation": config.data.augmentation,
         "encoder": f"{encoder.name}, stages {list(encoder.stages)}, tag {encoder.tag or 'unknown'}",
         "encoder weights SHA-256": encoder.sha256 or "random weights",
-        "flow": f"{model.flow}, {model.steps} steps, "
-        + (f"kernels {list(model.kernel_sizes)}, " if model.flow == "fastflow" else "")
-        + f"{model.coupling}, hidden ratio {model.hidden_ratio}, clamp {model.clamp}, "
-        f"{model.permutation} permutation, {model.normalization}, condition {model.condition}",
+        "flow": describe_flow(config),
         "budget": f"{training.epochs} epochs, batch {training.batch_size}, "
         f"{training.optimizer} {training.learning_rate} {training.schedule}, loss {training.loss}, "
-        + (f"groups of {training.vectors} vectors" if training.vectors else "whole maps"),
+        + describe_groups(config),
         "seed": config.seed,
     }
+
+
+def describe_flow(config: ml_collections.ConfigDict) -> str:
+    """Return `config.model` in a line."""
+    model = config.model
+    kernels = f"kernels {list(model.kernel_sizes)}, " if model.flow == "fastflow" else ""
+    return (
+        f"{model.flow}, {model.steps} steps, {kernels}{model.coupling}, "
+        f"hidden ratio {model.hidden_ratio:.3g}, clamp {model.clamp}, "
+        f"{model.permutation} permutation, {model.normalization}, condition {model.condition}"
+    )
+
+
+def describe_groups(config: ml_collections.ConfigDict) -> str:
+    """Return what an optimizer step sees."""
+    vectors = config.training.vectors
+    return f"groups of {vectors} vectors" if vectors else "whole maps"
 
 
 def run_facts(encoder: Encoder, dataset: AnomalyDataset) -> dict[str, Any]:

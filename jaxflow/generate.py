@@ -234,8 +234,6 @@ def _forward(
 def _inverse(pyramid: FlowPyramid, z: jax.Array, number: int) -> jax.Array:
     """Return the normalized feature maps of latents f[b, h, w, c]."""
     condition = pyramid.code(z.shape[1], z.shape[2])
-    if condition is not None:
-        condition = jnp.broadcast_to(condition, (*z.shape[:3], condition.shape[-1]))
     return pyramid.flows[number].inverse_and_log_det(z, condition)[0]
 
 

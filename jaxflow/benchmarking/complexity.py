@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxflow.benchmarking.published import TABLES, Setting
 from jaxflow.benchmarking.workbench import Workbench
-from jaxflow.detectors import Detector, FlowPyramid
+from jaxflow.detectors import Detector
 from jaxflow.encoders import ENCODERS, load_encoder
 from jaxflow.errors import InputError
 
@@ -89,7 +89,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     for name, setting in settings.items():
         encoder = load_encoder(name, stages=setting.stages, weights="random")
-        pyramid = FlowPyramid(setting.flow, len(encoder.channels), setting.normalization)
+        pyramid = setting.pyramid(len(encoder.channels))
         for side in sides or setting.printed_at:
             bench = Workbench(Detector(encoder, pyramid), (side, side), repeats=repeats)
             for batch in batch_sizes:

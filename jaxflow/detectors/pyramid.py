@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.detectors.conditions import CONDITIONS
@@ -95,7 +94,6 @@ class FlowPyramid(nn.Module):
     def _forward(self, i, x, condition):
         if condition is None:
             return self.flows[i].forward_and_log_det(x)
-        condition = jnp.broadcast_to(condition, (*x.shape[:-1], condition.shape[-1]))
         return self.flows[i].forward_and_log_det(x, condition)
 
 

@@ -92,17 +92,17 @@ class CFlowDecoder(nn.Module):
         self, x: jax.Array, condition: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Map x f[..., c], given condition f[..., d], to z f[..., c] and log_det f[...], nats."""
-        return self.chain.forward_and_log_det(x, _spread(condition, x))
+        return self.chain.forward_and_log_det(x, _checked(condition, x))
 
     def inverse_and_log_det(
         self, z: jax.Array, condition: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Map z f[..., c] to x f[..., c] and the inverse's log_det f[...], nats."""
-        return self.chain.inverse_and_log_det(z, _spread(condition, z))
+        return self.chain.inverse_and_log_det(z, _checked(condition, z))
 
 
-def _spread(condition, x):
-    """Broadcast the condition over the leading axes of x: one code serves every image."""
+def _checked(condition, x):
+    """Return the condition; its leading axes broadcast to those of x: one code for all images."""
     if condition is None:
         return None
     leading, given = x.shape[:-1], condition.shape[:-1]
@@ -112,4 +112,4 @@ def _spread(condition, x):
             f"condition must have leading axes that broadcast to {leading}, "
             f"got shape {condition.shape}"
         )
-    return jnp.broadcast_to(condition, leading + condition.shape[-1:])
+    return condition

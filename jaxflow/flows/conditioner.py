@@ -9,8 +9,14 @@ from flax import linen as nn
 
 from jaxflow.flows.convolution import conv_general_dilated
 
-# PyTorch's default for a convolution and a dense layer: U(-1, 1) / sqrt(fan_in).
+# PyTorch's default for the kernel of a convolution and of a dense layer: U(-1, 1) / sqrt(fan_in).
 fan_in_uniform = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+
+
+def _bias_uniform(fan_in: int) -> Callable:
+    """Return PyTorch's default initializer of their bias, of the same deviation."""
+    bound = fan_in**-0.5
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def _hidden_width(ratio: float, channels: int) -> int:
@@ -18,7 +24,10 @@ def _hidden_width(ratio: float, channels: int) -> int:
 
 
 def _join(a: jax.Array, condition: jax.Array | None) -> jax.Array:
-    return a if condition is None else jnp.concatenate([a, condition.astype(a.dtype)], axis=-1)
+    if condition is None:
+        return a
+    condition = jnp.broadcast_to(condition, (*a.shape[:-1], condition.shape[-1]))
+    return jnp.concatenate([a, condition.astype(a.dtype)], axis=-1)
 
 
 class ConvConditioner(nn.Module):
@@ -63,8 +72,36 @@ class ConvConditioner(nn.Module):
             precision="highest",
             conv_general_dilated=conv_general_dilated,
         )
-        x = conv(hidden, kernel_init=fan_in_uniform, name="input")(_join(a, condition))
+        a = _join(a, condition)
+        bias_init = _bias_uniform(self.kernel_size**2 * a.shape[-1])
+        x = conv(hidden, kernel_init=fan_in_uniform, bias_init=bias_init, name="input")(a)
         return conv(features, kernel_init=self.output_init, name="output")(nn.relu(x))
+
+
+class _JointDense(nn.Module):
+    """A dense layer of concat(a, condition), computed as the sum of a layer of each.
+
+    A condition that is the same for all images, such as a position code f[h, w, d], is multiplied
+    once and not once an image; and no gradient is computed for a condition that needs none.
+    """
+
+    features: int
+    dtype: jnp.dtype | None
+    param_dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, a, condition):
+        widths = (a.shape[-1], 0 if condition is None else condition.shape[-1])
+        shape = (sum(widths), self.features)
+        kernel = self.param("kernel", fan_in_uniform, shape, self.param_dtype)
+        bias = self.param("bias", _bias_uniform(shape[0]), shape[1:], self.param_dtype)
+        a, condition, kernel, bias = nn.dtypes.promote_dtype(
+            a, condition, kernel, bias, dtype=self.dtype
+        )
+        of_a, of_condition = jax.lax.split(kernel, widths)
+        if condition is not None:
+            bias = bias + jnp.dot(condition, of_condition, precision="highest")
+        return jnp.dot(a, of_a, precision="highest") + bias
 
 
 class DenseConditioner(nn.Module):
@@ -88,11 +125,15 @@ class DenseConditioner(nn.Module):
     def __call__(
         self, a: jax.Array, condition: jax.Array | None = None, *, features: int
     ) -> jax.Array:
-        """Map a f[..., c_a] (and condition f[..., d]) to f[..., features]."""
-        x = _join(a, condition)
-        dense = functools.partial(
-            nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype, precision="highest"
-        )
-        hidden = _hidden_width(self.hidden_ratio, x.shape[-1])
-        x = dense(hidden, kernel_init=fan_in_uniform, name="input")(x)
-        return dense(features, kernel_init=self.output_init, name="output")(nn.relu(x))
+        """Map a f[..., c_a] (and condition f[..., d] that broadcasts to it) to f[..., features]."""
+        width = a.shape[-1] + (0 if condition is None else condition.shape[-1])
+        hidden = _hidden_width(self.hidden_ratio, width)
+        x = _JointDense(hidden, self.dtype, self.param_dtype, name="input")(a, condition)
+        return nn.Dense(
+            features,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=self.output_init,
+            precision="highest",
+            name="output",
+        )(nn.relu(x))

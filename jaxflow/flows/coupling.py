@@ -109,15 +109,14 @@ class CouplingStep(nn.Module):
         channels = x.shape[-1]
         if channels < 2:
             raise ValueError(f"channels must be at least 2, got {channels}")
-        x = _widen(x)
-        return x[..., : channels - channels // 2], x[..., channels - channels // 2 :]
+        return jnp.split(_widen(x), [channels - channels // 2], axis=-1)
 
     def _log_scale_and_shift(self, a, channels, condition):
         if self.coupling == "additive":
             return None, 0.1 * self.subnet(a, condition, features=channels).astype(a.dtype)
         out = self.subnet(a, condition, features=2 * channels).astype(a.dtype)
-        log_scale = LOG_SCALES[self.log_scale](out[..., :channels], self.clamp)
-        return log_scale, 0.1 * out[..., channels:]
+        log_scale, shift = jnp.split(out, 2, axis=-1)
+        return LOG_SCALES[self.log_scale](log_scale, self.clamp), 0.1 * shift
 
     def _log_det(self, log_scale, a):
         return jnp.zeros(a.shape[:-1], a.dtype) if log_scale is None else log_scale.sum(-1)

@@ -10,7 +10,6 @@ import pytest
 
 from jaxflow import benchmark
 from jaxflow.benchmarking import TABLES, complexity_rows, measure, split_columns
-from jaxflow.benchmarking.published import PositionedDecoder
 from jaxflow.encoders import ENCODERS
 from jaxflow.errors import InputError
 from jaxflow.flows import FastFlow2D
@@ -73,6 +72,24 @@ def test_config_mode_times_every_part_and_writes_what_it_prints(config, tmp_path
     assert any(key.startswith("peak_") and value > 0 for key, value in written.items())
 
 
+def test_a_cflow_config_times_its_own_step_and_score(config, capsys):
+    keys = {
+        "model.flow": "cflow",
+        "model.condition": "position",
+        "training.vectors": "16",
+        "training.loss": "log_sigmoid",
+        "evaluation.score": "cflow",
+    }
+    overrides = [f"--config.{key}={value}" for key, value in keys.items()]
+    assert run(config, *overrides, "--batch_sizes=2", "--repeats=1") == 0
+    printed = capsys.readouterr().out
+    assert "cflow, 1 steps" in printed
+    assert "groups of 16 vectors" in printed
+    assert "scoring (cflow)" in printed
+    # The map of 8 x 12 positions has 192 vectors in a batch of 2.
+    assert "193" in mistake(capsys, config, *overrides, "--config.training.vectors=193")
+
+
 @pytest.fixture
 def tiny_table(monkeypatch):
     """Make the table's ResNet-18 a single small flow that the paper measured at 32 x 32."""
@@ -122,12 +139,10 @@ def parameters(table, encoder):
     """Count a setting's trained parameters without making them, in millions."""
     setting = TABLES[table].settings[encoder]
     spec = ENCODERS[encoder]
-    total = 0
-    for channels in spec.build(stages=setting.stages or spec.default_stages).channels:
-        x = jax.ShapeDtypeStruct((1, 4, 4, channels), jnp.float32)
-        init = functools.partial(setting.flow().init, method="forward_and_log_det")
-        shapes = jax.eval_shape(init, jax.random.key(0), x)
-        total += sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
+    channels = spec.build(stages=setting.stages or spec.default_stages).channels
+    maps = [jax.ShapeDtypeStruct((1, 4, 4, c), jnp.float32) for c in channels]
+    shapes = jax.eval_shape(setting.pyramid(len(maps)).init, jax.random.key(0), maps)
+    total = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
     return total / 1e6
 
 
@@ -150,16 +165,6 @@ def test_tables_name_encoders_that_exist_at_sizes_that_they_take():
     for table in TABLES.values():
         for name, setting in table.settings.items():
             assert all(side % ENCODERS[name].size_multiple == 0 for side in setting.printed_at)
-
-
-def test_positioned_decoder_scores_maps_of_any_size():
-    decoder = PositionedDecoder(steps=1)
-    x = jnp.ones((2, 3, 5, 8))
-    init = functools.partial(decoder.init, method="forward_and_log_det")
-    variables = jax.jit(init)(jax.random.key(0), x)
-    z, log_det = decoder.apply(variables, x[:, :, :4], method="forward_and_log_det")
-    assert z.shape == (2, 3, 4, 8)
-    assert log_det.shape == (2, 3, 4)
 
 
 def test_split_columns_loses_none_and_repeats_no_encoder():

@@ -65,7 +65,7 @@ FLOWS = {
     "fastflow_3_1": Member(_fastflow(steps=2, kernel_sizes=(3, 1))),
     "fastflow_3_3": Member(_fastflow(steps=2, kernel_sizes=(3, 3))),
     "fastflow_odd_channels": Member(_fastflow(steps=2, kernel_sizes=(3,)), shape=(4, 3, 5)),
-    "fastflow_two_channels": Member(_fastflow(steps=2), shape=(3, 3, 2)),
+    "fastflow_two_channels": Member(_fastflow(steps=2, hidden_ratio=3.0), shape=(3, 3, 2)),
     "fastflow_hidden_half": Member(_fastflow(steps=2, hidden_ratio=0.5)),
     "fastflow_kernel_5": Member(_fastflow(steps=1, kernel_sizes=(5,)), steps=1),
     "fastflow_unit_slope_tanh": Member(_fastflow(steps=2, log_scale="unit_slope_tanh")),
