@@ -3,12 +3,11 @@ import importlib.util
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
-
-import jaxflow.flows  # noqa: F401
 
 PROGRAM = pathlib.Path(__file__).parent / "tiny_run.py"
 
@@ -74,6 +73,14 @@ def start(compiled):
             return process
 
         yield start
+
+
+@pytest.fixture
+def coordinator():
+    """Give a free address where two processes can meet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import functools
-import socket
 
 import flax.linen as nn
 import jax
@@ -44,13 +43,12 @@ def test_eight_devices_equal_one_and_each_other(tiny, kept, start, tmp_path):
     assert any(moved)
 
 
-def test_two_processes_go_on_from_a_checkpoint_as_one_does(tiny, kept, start, tmp_path):
+def test_two_processes_go_on_from_a_checkpoint_as_one_does(
+    tiny, kept, start, coordinator, tmp_path
+):
     for name in ("one", "two"):
         tiny.make_trainer(kept, tmp_path / name, epochs=1).run(kept.state)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    two = ("--epochs", 3, "--coordinator", address, "--processes", 2, "--process")
+    two = ("--epochs", 3, "--coordinator", coordinator, "--processes", 2, "--process")
     runs = [start(tmp_path / "two", *two, number) for number in (0, 1)]
     expected = leaves(tiny.make_trainer(kept, tmp_path / "one").run(kept.state))
     for run in runs:

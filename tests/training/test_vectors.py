@@ -156,6 +156,19 @@ def test_eight_devices_share_each_group_and_stay_equal(start, tmp_path):
     assert int(got[".step"][0]) == 2
 
 
+def test_two_processes_share_each_group_as_two_devices_do(start, coordinator, tmp_path):
+    groups = ("--epochs", 1, "--vectors", 40)
+    two = ("--coordinator", coordinator, "--processes", 2, "--process")
+    runs = [start(tmp_path / "two", *groups, *two, number) for number in (0, 1)]
+    runs.append(start(tmp_path / "one", *groups, devices=2))
+    for run in runs:
+        assert run.wait() == 0, run.stderr.read()
+    first, second = (dict(np.load(tmp_path / "two" / f"final{number}.npz")) for number in (0, 1))
+    for name, expected in np.load(tmp_path / "one" / "final0.npz").items():
+        np.testing.assert_array_equal(first[name], second[name], name)
+        np.testing.assert_allclose(first[name], expected, 0, 1e-6, err_msg=name)
+
+
 def test_without_a_condition_no_position_is_known(maps):
     detector = make_detector(condition="none")
     variables = jax.jit(detector.pyramid.init)(jax.random.key(0), maps)
