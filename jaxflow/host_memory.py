@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
 
     A training step on a CPU allocates and frees its gigabytes anew. Returned to the system, they
     come back as 690,000 page faults a step (ResNet-18's maps, batch 32), a sixth of its time; and
-    pages of 4 KiB cost it another tenth. All of the heap is therefore reserved at once, as address
+    pages of 4 KiB cost it another fifth. All of the heap is therefore reserved at once, as address
     space alone, and marked for huge pages.
 
     Returns:
