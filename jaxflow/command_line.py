@@ -51,6 +51,25 @@ def define_config(values: flags.FlagValues) -> None:
     flags.DEFINE_string("config", None, "configuration file", flag_values=values)
 
 
+def define_trained_run(values: flags.FlagValues) -> None:
+    """Define `--workdir` of a trained run, and `--weights` of its encoder."""
+    flags.DEFINE_string("workdir", None, "folder of a trained run", flag_values=values)
+    flags.DEFINE_string(
+        "weights", None, "where the encoder's weights lie now, if moved", flag_values=values
+    )
+
+
+def define_selection(values: flags.FlagValues) -> None:
+    """Define `--selection`: which of a trained run's parameters are used."""
+    flags.DEFINE_enum(
+        "selection",
+        None,
+        ["last", "best"],
+        "which parameters; default: best, or last where no images were held out",
+        flag_values=values,
+    )
+
+
 def required(values: flags.FlagValues, *names: str) -> None:
     """Check that flags are given.
 

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "folder of a trained run", flag_values=values)
+    command_line.define_trained_run(values)
     flags.DEFINE_bool(
         "oracle", False, "add best on test; needs training.keep_all", flag_values=values
     )
@@ -63,9 +63,6 @@ def _define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string(
         "data_dir", None, "where the data lie now, if they were moved", flag_values=values
-    )
-    flags.DEFINE_string(
-        "weights", None, "where the encoder's weights lie now, if moved", flag_values=values
     )
 
 

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "folder of a trained run", flag_values=values)
+    command_line.define_trained_run(values)
+    command_line.define_selection(values)
     flags.DEFINE_string("input", None, "image", flag_values=values)
     flags.DEFINE_string("output", None, "png file to write", flag_values=values)
     flags.DEFINE_list(
@@ -57,16 +58,6 @@ def _define(values: flags.FlagValues) -> None:
         "map", 1, "which feature map, 1 is the finest", lower_bound=1, flag_values=values
     )
     flags.DEFINE_integer("seed", 0, "of the noise", flag_values=values)
-    flags.DEFINE_enum(
-        "selection",
-        None,
-        ["last", "best"],
-        "which parameters; default: best, or last where no images were held out",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "weights", None, "where the encoder's weights lie now, if moved", flag_values=values
-    )
 
 
 class Generated(NamedTuple):

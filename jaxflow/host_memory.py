@@ -18,7 +18,8 @@ def keep_freed_memory() -> bool:
     space alone, and marked for huge pages.
 
     Returns:
-      Whether it was done; elsewhere than with glibc on Linux it is not, and nothing else changes.
+      Whether freed memory is kept; elsewhere than with glibc it is not, and nothing changes. Huge
+      pages are the system's to give.
     """
     try:
         libc = ctypes.CDLL(None)

@@ -39,20 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "folder of a trained run", flag_values=values)
+    command_line.define_trained_run(values)
+    command_line.define_selection(values)
     flags.DEFINE_list("input", None, "images and folders of images", flag_values=values)
     flags.DEFINE_string("output", None, "folder for the results", flag_values=values)
-    flags.DEFINE_enum(
-        "selection",
-        None,
-        ["last", "best"],
-        "which parameters; default: best, or last where no images were held out",
-        flag_values=values,
-    )
     flags.DEFINE_bool("pictures", True, "draw a picture an image", flag_values=values)
-    flags.DEFINE_string(
-        "weights", None, "where the encoder's weights lie now, if moved", flag_values=values
-    )
 
 
 class _Model(NamedTuple):

@@ -1,10 +1,14 @@
 """The setting of the process's memory, seen from the system's side."""
 
+import ctypes
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from jaxflow.host_memory import keep_freed_memory
 
 PROGRAM = """
 import sys
@@ -27,7 +31,7 @@ print(held, heap_kb("Rss:"), huge)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_freed_memory_stays_in_huge_pages():
     out = subprocess.run(
         [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
@@ -38,3 +42,8 @@ def test_freed_memory_stays_in_huge_pages():
     setting = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
     if "[never]" not in setting:
         assert huge > 0, "the heap is not in huge pages"
+
+
+def test_without_glibc_nothing_is_done_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert keep_freed_memory() is False

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 PROGRAM = pathlib.Path(__file__).parent / "tiny_run.py"
@@ -99,3 +100,16 @@ def interrupt_at():
             return next(self._batches)
 
     return Interrupting
+
+
+@pytest.fixture
+def assert_equal_on_devices():
+    """Check that every array of a saved state is the same on all of `count` devices."""
+
+    def check(saved, count):
+        assert saved
+        for name, array in saved.items():
+            assert len(array) == count
+            np.testing.assert_array_equal(array, np.broadcast_to(array[:1], array.shape), name)
+
+    return check

@@ -29,15 +29,15 @@ def assert_close(got, expected, tolerance=1e-5):
         np.testing.assert_allclose(got[name], expected[name], 0, tolerance, err_msg=name)
 
 
-def test_eight_devices_equal_one_and_each_other(tiny, kept, start, tmp_path):
+def test_eight_devices_equal_one_and_each_other(
+    tiny, kept, start, assert_equal_on_devices, tmp_path
+):
     eight = start(tmp_path / "eight.npz", "--steps", 3, devices=8)
     expected = leaves(tiny.take_steps(kept, 3)[0])
     assert eight.wait() == 0, eight.stderr.read()
     with np.load(tmp_path / "eight.npz") as data:
         got = dict(data)
-    for name, array in got.items():
-        assert len(array) == 8
-        np.testing.assert_array_equal(array, np.broadcast_to(array[:1], array.shape), name)
+    assert_equal_on_devices(got, 8)
     assert_close({name: array[:1] for name, array in got.items()}, expected)
     moved = [not np.array_equal(expected[n][0], v) for n, v in leaves(kept.state).items()]
     assert any(moved)

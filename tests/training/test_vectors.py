@@ -143,14 +143,12 @@ def test_order_comes_from_key_and_step_alone(maps, state):
     )
 
 
-def test_eight_devices_share_each_group_and_stay_equal(start, tmp_path):
+def test_eight_devices_share_each_group_and_stay_equal(start, assert_equal_on_devices, tmp_path):
     run = start(tmp_path / "eight.npz", "--steps", 2, "--vectors", 40, devices=8)
     assert run.wait() == 0, run.stderr.read()
     with np.load(tmp_path / "eight.npz") as data:
         got = dict(data)
-    for name, array in got.items():
-        assert len(array) == 8
-        np.testing.assert_array_equal(array, np.broadcast_to(array[:1], array.shape), name)
+    assert_equal_on_devices(got, 8)
     (count,) = {int(array[0]) for name, array in got.items() if name.endswith(".count")}
     assert count == 2 * (8 * 4 * 6 // 40)
     assert int(got[".step"][0]) == 2
