@@ -1,7 +1,7 @@
 """A flow for each feature map of an encoder."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 from flax import linen as nn
@@ -9,6 +9,7 @@ from flax import linen as nn
 from jaxflow.detectors.conditions import CONDITIONS
 from jaxflow.detectors.normalization import NORMALIZATIONS
 from jaxflow.flows import position_log_prob
+from jaxflow.flows.coupling import check_choice
 
 
 class Latent(NamedTuple):
@@ -52,8 +53,8 @@ class FlowPyramid(nn.Module):
 
     def setup(self):
         """Make a normalization and a flow for each map."""
-        _check_choice("normalization", self.normalization, NORMALIZATIONS)
-        _check_choice("condition", self.condition, CONDITIONS)
+        check_choice("normalization", self.normalization, NORMALIZATIONS)
+        check_choice("condition", self.condition, CONDITIONS)
         self.normalizations = [NORMALIZATIONS[self.normalization]() for _ in range(self.maps)]
         self.flows = [self.flow() for _ in range(self.maps)]
 
@@ -95,8 +96,3 @@ class FlowPyramid(nn.Module):
         if condition is None:
             return self.flows[i].forward_and_log_det(x)
         return self.flows[i].forward_and_log_det(x, condition)
-
-
-def _check_choice(what: str, name: str, choices: Mapping[str, Any]) -> None:
-    if name not in choices:
-        raise ValueError(f"{what} must be one of {', '.join(choices)}, got {name!r}")

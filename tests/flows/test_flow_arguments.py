@@ -33,7 +33,7 @@ STEP = functools.partial(CouplingStep, ConvConditioner)
         (
             FastFlow2D(coupling="affin"),
             MAP,
-            "coupling must be one of additive, affine, got 'affin'",
+            "coupling must be one of affine, additive, got 'affin'",
         ),
         (
             FastFlow2D(log_scale="exp"),
