@@ -1,5 +1,6 @@
 """Checkpoints that say when they are damaged, and from which training goes on exactly."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ class Checkpoints:
         """Begin to write a checkpoint, once the one before is written.
 
         One of the same step is replaced; later ones, which an earlier start of the run has left,
-        are deleted.
+        are deleted. `info` is taken as it is now: Orbax reads it only when it writes.
         """
         self.wait()
         for there in self.steps:
@@ -80,7 +81,7 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                info=ocp.args.JsonSave({"info": info, "layout": _layout(state)}),
+                info=ocp.args.JsonSave({"info": copy.deepcopy(info), "layout": _layout(state)}),
             ),
             force=True,  # Without, a step that Orbax deems out of turn is silently left out.
         )

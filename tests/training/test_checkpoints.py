@@ -55,6 +55,14 @@ def test_what_is_saved_is_restored(written):
     )
 
 
+def test_what_changes_while_it_is_written_is_saved_as_it_was(tmp_path):
+    checkpoints, state, info = Checkpoints(tmp_path), make_state(), {"losses": [0.5]}
+    checkpoints.save(1, state, info)
+    info["losses"] += [1.5]
+    checkpoints.close()
+    assert read(tmp_path)[0].info == {"losses": [0.5]}
+
+
 def test_empty_folder_has_no_checkpoint(tmp_path):
     assert read(tmp_path) == (None, [])
 
