@@ -36,8 +36,12 @@ class Detector:
           InputError: if the encoder cannot take that size.
         """
         sizes = self.encoder.map_sizes(size)
-        maps = [jnp.zeros((1, *s, c)) for s, c in zip(sizes, self.encoder.channels, strict=True)]
-        return dict(jax.jit(self.pyramid.init)(key, maps))
+        maps = [
+            jax.ShapeDtypeStruct((1, *s, c), jnp.float32)
+            for s, c in zip(sizes, self.encoder.channels, strict=True)
+        ]
+        # A draw compiles once for all steps of a shape; under `jax.jit`, once for each parameter.
+        return dict(self.pyramid.lazy_init(key, maps))
 
     def latents(
         self, variables: dict[str, Any], feature_maps: Sequence[jax.Array]
