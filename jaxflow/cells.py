@@ -13,7 +13,9 @@ from jaxflow.config import override
 from jaxflow.errors import InputError
 
 # Keys that say where things lie or what is kept: another value makes no other run.
-_PLACES = ("data.data_dir", "data.cache_dir", "encoder.weights", "training.keep_all")
+_PLACES = {"data.data_dir", "data.cache_dir", "training.keep_all"}
+# So does this one, unless it says "random".
+_WEIGHTS = "encoder.weights"
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ def changed_keys(config: ml_collections.ConfigDict, stored: Mapping[str, Any]) -
       stored: what the cell was run with, as JSON gives it; a key that it lacks did not exist then.
     """
     old, new = dict(_flat(stored)), dict(_flat(config.to_dict()))
-    return [key for key in sorted(old.keys() & new.keys() - {*_PLACES}) if old[key] != new[key]]
+    drawn = "random" in (old.get(_WEIGHTS), new[_WEIGHTS])
+    places = _PLACES if drawn and not config.encoder.random_if_unreachable else {*_PLACES, _WEIGHTS}
+    return [key for key in sorted(old.keys() & new.keys() - places) if old[key] != new[key]]
 
 
 def _check_folders(cells: Sequence[Cell]) -> None:

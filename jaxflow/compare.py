@@ -85,7 +85,9 @@ def _main(values: flags.FlagValues) -> int:
     finished, failed = _run_all(cells, workdir / "cells", values.oracle)
     if not finished:
         raise InputError(f"all {len(failed)} cells failed; the lines above say why")
-    say(write_comparison(workdir, finished, plan.comparison._replace(failed=failed)))
+    notes = (*plan.comparison.notes, *_told(values.set))
+    about = plan.comparison._replace(notes=notes, failed=failed)
+    say(write_comparison(workdir, finished, about))
     say(f"tables: {workdir / 'comparison.md'}, .csv and .json")
     return 1 if failed else 0
 
@@ -132,6 +134,12 @@ def _table_plan(values: flags.FlagValues) -> _Plan:
     note = f"the published figures are left out: they are of {table.data}, not of these data"
     plain = [Variant(variant.name, variant.config) for variant in variants]
     return _Plan(plain, (), Comparison(title, notes=(note, *table.notes)))
+
+
+def _told(settings: Sequence[str]) -> list[str]:
+    """Say what was set for all cells, but for where data lie: a reader of the table must know."""
+    told = [text for text in settings if not text.startswith(("data.data_dir=", "data.cache_dir="))]
+    return [f"set for all: {', '.join(told)}"] if told else []
 
 
 def _seeds(texts: Sequence[str]) -> list[int]:

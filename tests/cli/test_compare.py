@@ -50,6 +50,7 @@ def tiny_table(monkeypatch, config_file):
 def finished(tiny_table, tmp_path):
     """Run the tiny table; give its arguments and what it left."""
     arguments = ["--table=tiny-1", f"--config_dir={tiny_table}", f"--workdir={tmp_path / 'work'}"]
+    arguments += ["--set=model.clamp=1.5", f"--set=data.cache_dir={tiny_table / 'cache'}"]
     return arguments, run(*arguments), tmp_path / "work"
 
 
@@ -60,6 +61,7 @@ def test_a_table_stands_beside_the_published_figures_and_outlives_failed_cells(f
     assert "none.safetensors" in err
     assert "published: A paper, Table 1; not measured here" in out
     written = json.loads((work / "comparison.json").read_text(), parse_constant=pytest.fail)
+    assert written["notes"] == ["set for all: model.clamp=1.5"]
     assert set(written["failed"]) == {"broken/woven/seed0", "broken/brushed/seed0"}
     assert written["published_source"] == "A paper, Table 1"
     theirs = [row for row in written["summary"] if row["selection"] == "published"]
@@ -151,8 +153,18 @@ def test_a_finished_cell_may_move_but_not_change():
     config = default_config()
     stored = json.loads(config.to_json())
     stored["data"]["data_dir"] = "elsewhere"
+    stored["encoder"]["weights"] = "elsewhere.safetensors"
     del stored["model"]["dtype"]  # A key that did not exist when the cell was run.
     assert changed_keys(config, stored) == []
     stored["training"]["epochs"] = 3
     stored["data"]["image_size"] = [1, 2]
     assert changed_keys(config, stored) == ["data.image_size", "training.epochs"]
+
+
+def test_a_cell_of_random_weights_does_not_pass_for_one_of_trained_weights():
+    config = default_config()
+    stored = json.loads(config.to_json())
+    stored["encoder"]["weights"] = "random"
+    assert changed_keys(config, stored) == ["encoder.weights"]
+    config.encoder.random_if_unreachable = stored["encoder"]["random_if_unreachable"] = True
+    assert changed_keys(config, stored) == []
