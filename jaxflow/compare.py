@@ -18,7 +18,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from absl import flags
@@ -85,7 +85,7 @@ def _main(values: flags.FlagValues) -> int:
     finished, failed = _run_all(cells, workdir / "cells", values.oracle)
     if not finished:
         raise InputError(f"all {len(failed)} cells failed; the lines above say why")
-    notes = (*plan.comparison.notes, *_told(values.set))
+    notes = (*plan.comparison.notes, *_told(values.set), *_random(cells))
     about = plan.comparison._replace(notes=notes, failed=failed)
     say(write_comparison(workdir, finished, about))
     say(f"tables: {workdir / 'comparison.md'}, .csv and .json")
@@ -142,6 +142,13 @@ def _told(settings: Sequence[str]) -> list[str]:
     return [f"set for all: {', '.join(told)}"] if told else []
 
 
+def _random(cells: Sequence[Cell]) -> list[str]:
+    """Say which rows had an encoder of random weights."""
+    names = {cell.variant for cell in cells if cell.config.encoder.weights == "random"}
+    say_so = "the encoder's weights are RANDOM, the figures say nothing"
+    return [f"{say_so}: {', '.join(sorted(names))}"] if names else []
+
+
 def _seeds(texts: Sequence[str]) -> list[int]:
     try:
         return [int(text) for text in texts]
@@ -187,12 +194,25 @@ def _run(cell: Cell, folder: Path, oracle: bool) -> list[ResultRow]:
         config = json.loads(cell.config.to_json())
         content = {"rows": [dataclasses.asdict(row) for row in rows], "config": config}
         write_metrics_json(done, content)
-    content = json.loads(done.read_text())
-    if changed := changed_keys(cell.config, content.get("config", {})):
+        return rows
+    rows, config = _read(done)
+    if changed := changed_keys(cell.config, config):
         raise InputError(
             f"{workdir} was run with another {', '.join(changed[:5])}; use another --workdir"
         )
-    return [ResultRow(**row) for row in content["rows"]]
+    cell.config.encoder.weights = config["encoder"]["weights"]
+    return rows
+
+
+def _read(path: Path) -> tuple[list[ResultRow], dict[str, Any]]:
+    """Read the rows and the config of a finished cell."""
+    try:
+        content = json.loads(path.read_text())
+        return [ResultRow(**row) for row in content["rows"]], content["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged; delete it, and what was trained is evaluated again"
+        ) from error
 
 
 if __name__ == "__main__":

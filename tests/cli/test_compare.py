@@ -61,7 +61,10 @@ def test_a_table_stands_beside_the_published_figures_and_outlives_failed_cells(f
     assert "none.safetensors" in err
     assert "published: A paper, Table 1; not measured here" in out
     written = json.loads((work / "comparison.json").read_text(), parse_constant=pytest.fail)
-    assert written["notes"] == ["set for all: model.clamp=1.5"]
+    assert written["notes"] == [
+        "set for all: model.clamp=1.5",
+        "the encoder's weights are RANDOM, the figures say nothing: small",
+    ]
     assert set(written["failed"]) == {"broken/woven/seed0", "broken/brushed/seed0"}
     assert written["published_source"] == "A paper, Table 1"
     theirs = [row for row in written["summary"] if row["selection"] == "published"]
@@ -95,6 +98,11 @@ def test_a_table_stands_beside_the_published_figures_and_outlives_failed_cells(f
     code, _, err = run(*arguments, "--rows=small", "--set=training.learning_rate=0.1")
     assert code == 2
     assert "was run with another training.learning_rate; use another --workdir" in err
+    (work / "cells/small/woven/seed0/cell.json").write_text('{"rows": [')
+    code, _, err = run(*arguments, "--rows=small")
+    assert code == 1
+    assert "cell small/woven/seed0 failed: " in err
+    assert "woven/seed0/cell.json is damaged; delete it" in err
     size = json.loads((work / "cells/small/brushed/seed0/run.json").read_text())["config"]["data"]
     assert size["image_size"] == [48, 48]
 
