@@ -62,7 +62,8 @@ class FlowPyramid(nn.Module):
         """Map each f[b, h_i, w_i, c_i] to its latent."""
         latents = []
         for i, (x, outer) in enumerate(self.normalize(feature_maps)):
-            z, log_det = self._forward(i, x, self.code(x.shape[1], x.shape[2]))
+            code = self.code(x.shape[1], x.shape[2])
+            z, log_det = self.flows[i].forward_and_log_det(x, code)
             latents.append(Latent(z, log_det + outer))
         return tuple(latents)
 
@@ -90,9 +91,4 @@ class FlowPyramid(nn.Module):
           x: f[..., c].
           condition: f[..., condition_dim] of each vector, or None.
         """
-        return position_log_prob(*self._forward(i, x, condition))
-
-    def _forward(self, i, x, condition):
-        if condition is None:
-            return self.flows[i].forward_and_log_det(x)
-        return self.flows[i].forward_and_log_det(x, condition)
+        return position_log_prob(*self.flows[i].forward_and_log_det(x, condition))
