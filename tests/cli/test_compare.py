@@ -5,6 +5,8 @@ import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from jaxflow import compare
@@ -12,6 +14,7 @@ from jaxflow.cells import Variant, cells_of, changed_keys
 from jaxflow.config import default_config, load_config
 from jaxflow.errors import InputError
 from jaxflow.evaluation.published import PUBLISHED, PublishedRow, PublishedTable
+from jaxflow.evaluation.tables import ResultRow
 from jaxflow.paper_tables import TABLES, PaperTable, Row
 
 
@@ -123,6 +126,31 @@ def test_published_figures_are_left_out_beside_other_data(
     (cell,) = seen["cells"]
     assert cell.config.data.name == "folder"
     assert cell.config.data.options.to_dict() == {}
+
+
+def test_cells_share_what_is_compiled(monkeypatch, config_file, tmp_path):
+    hits = []
+
+    def listen(event, **more):
+        hits.extend([event] if event == "/jax/compilation_cache/cache_hits" else [])
+
+    def no_run(cell, folder, oracle):
+        assert float(jax.jit(lambda x: x + 1)(jnp.float32(cell.seed))) == cell.seed + 1
+        return [ResultRow("last", "nll", {"image_auroc": 0.5})]
+
+    monkeypatch.setattr(compare, "_run", no_run)
+    monkeypatch.setattr(compare, "_WORTH_KEEPING_S", 0.0)
+    before = jax.config.jax_compilation_cache_dir
+    jax.monitoring.register_event_listener(listen)
+    try:
+        assert run(f"--configs={config_file}", f"--workdir={tmp_path}", "--seeds=0,1,2")[0] == 0
+        assert len(hits) >= 2
+        hits.clear()
+        jax.jit(lambda x: x + 1)(jnp.float32(0))
+        assert not hits
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
+    assert jax.config.jax_compilation_cache_dir == before
 
 
 @pytest.mark.parametrize(
