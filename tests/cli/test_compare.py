@@ -141,6 +141,7 @@ def test_cells_share_what_is_compiled(monkeypatch, config_file, tmp_path):
     monkeypatch.setattr(compare, "_run", no_run)
     monkeypatch.setattr(compare, "_WORTH_KEEPING_S", 0.0)
     before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
     jax.monitoring.register_event_listener(listen)
     try:
         assert run(f"--configs={config_file}", f"--workdir={tmp_path}", "--seeds=0,1,2")[0] == 0
@@ -148,9 +149,10 @@ def test_cells_share_what_is_compiled(monkeypatch, config_file, tmp_path):
         hits.clear()
         jax.jit(lambda x: x + 1)(jnp.float32(0))
         assert not hits
+        assert jax.config.jax_compilation_cache_dir is None
     finally:
         jax.monitoring.unregister_event_listener(listen)
-    assert jax.config.jax_compilation_cache_dir == before
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.mark.parametrize(
