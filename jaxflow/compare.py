@@ -144,8 +144,10 @@ def _table_plan(values: flags.FlagValues) -> _Plan:
 
 
 def _told(settings: Sequence[str]) -> list[str]:
-    """Say what was set for all cells, but for where data lie: a reader of the table must know."""
+    """Say what was set for all cells: a reader of the table must know, but for where files lie."""
     told = [text for text in settings if not text.startswith(("data.data_dir=", "data.cache_dir="))]
+    weights = "encoder.weights="
+    told = [weights + Path(t[len(weights) :]).name if t.startswith(weights) else t for t in told]
     return [f"set for all: {', '.join(told)}"] if told else []
 
 

@@ -128,6 +128,12 @@ def test_published_figures_are_left_out_beside_other_data(
     assert cell.config.data.options.to_dict() == {}
 
 
+def test_settings_are_told_without_folders():
+    settings = ["data.data_dir=/a/b", "encoder.weights=/a/w.safetensors", "seed=1"]
+    assert compare._told(settings) == ["set for all: encoder.weights=w.safetensors, seed=1"]
+    assert compare._told(settings[:1]) == []
+
+
 def test_cells_share_what_is_compiled(monkeypatch, config_file, tmp_path):
     hits = []
 
