@@ -92,7 +92,7 @@ def _main(values: flags.FlagValues) -> int:
         finished, failed = _run_all(cells, workdir / "cells", values.oracle)
     if not finished:
         raise InputError(f"all {len(failed)} cells failed; the lines above say why")
-    notes = (*plan.comparison.notes, *_told(values.set), *_random(cells))
+    notes = (*plan.comparison.notes, *_told(values.set), *_random(finished))
     about = plan.comparison._replace(notes=notes, failed=failed)
     say(write_comparison(workdir, finished, about))
     say(f"tables: {workdir / 'comparison.md'}, .csv and .json")
@@ -145,17 +145,19 @@ def _table_plan(values: flags.FlagValues) -> _Plan:
 
 def _told(settings: Sequence[str]) -> list[str]:
     """Say what was set for all cells: a reader of the table must know, but for where files lie."""
-    told = [text for text in settings if not text.startswith(("data.data_dir=", "data.cache_dir="))]
-    weights = "encoder.weights="
-    told = [weights + Path(t[len(weights) :]).name if t.startswith(weights) else t for t in told]
+    told = []
+    for text in settings:
+        key, _, value = text.partition("=")
+        if key not in ("data.data_dir", "data.cache_dir"):
+            told.append(f"{key}={Path(value).name if key == 'encoder.weights' else value}")
     return [f"set for all: {', '.join(told)}"] if told else []
 
 
-def _random(cells: Sequence[Cell]) -> list[str]:
+def _random(finished: Sequence[Finished]) -> list[str]:
     """Say which rows had an encoder of random weights."""
-    names = {cell.variant for cell in cells if cell.config.encoder.weights == "random"}
-    say_so = "the encoder's weights are RANDOM, the figures say nothing"
-    return [f"{say_so}: {', '.join(sorted(names))}"] if names else []
+    names = sorted({cell.variant for cell in finished if cell.random_weights})
+    reason = "the encoder's weights are RANDOM, the figures say nothing"
+    return [f"{reason}: {', '.join(names)}"] if names else []
 
 
 def _seeds(texts: Sequence[str]) -> list[int]:
@@ -199,9 +201,7 @@ def _run_all(
     failed: dict[str, str] = {}
     for cell in tqdm(cells, unit="cell", desc="comparison"):
         try:
-            rows = _run(cell, folder, oracle)
-            score = cell.config.evaluation.score
-            finished.append(Finished(cell.variant, cell.category, cell.seed, rows, score))
+            finished.append(_run(cell, folder, oracle))
         except RunStopped as error:
             if error.exit_code == 130:
                 raise
@@ -218,7 +218,7 @@ def _report(cell: Cell, error: Exception) -> str:
     return reason
 
 
-def _run(cell: Cell, folder: Path, oracle: bool) -> list[ResultRow]:
+def _run(cell: Cell, folder: Path, oracle: bool) -> Finished:
     """Train and evaluate a cell, or read what it gave before."""
     workdir = folder / cell.name
     done = workdir / ("cell_oracle.json" if oracle else "cell.json")
@@ -229,25 +229,20 @@ def _run(cell: Cell, folder: Path, oracle: bool) -> list[ResultRow]:
         config = json.loads(cell.config.to_json())
         content = {"rows": [dataclasses.asdict(row) for row in rows], "config": config}
         write_metrics_json(done, content)
-        return rows
-    rows, config = _read(done)
+    try:
+        content = json.loads(done.read_text())
+        rows, config = [ResultRow(**row) for row in content["rows"]], content["config"]
+        weights = config["encoder"]["weights"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{done} is damaged; delete it, and what was trained is evaluated again"
+        ) from error
     if changed := changed_keys(cell.config, config):
         raise InputError(
             f"{workdir} was run with another {', '.join(changed[:5])}; use another --workdir"
         )
-    cell.config.encoder.weights = config["encoder"]["weights"]
-    return rows
-
-
-def _read(path: Path) -> tuple[list[ResultRow], dict[str, Any]]:
-    """Read the rows and the config of a finished cell."""
-    try:
-        content = json.loads(path.read_text())
-        return [ResultRow(**row) for row in content["rows"]], content["config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is damaged; delete it, and what was trained is evaluated again"
-        ) from error
+    score = cell.config.evaluation.score
+    return Finished(cell.variant, cell.category, cell.seed, rows, score, weights == "random")
 
 
 if __name__ == "__main__":

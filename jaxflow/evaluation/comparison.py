@@ -30,6 +30,7 @@ class Finished(NamedTuple):
       seed: of the run.
       rows: a row for each selection and score.
       score: the one that the run's decisions use, shown by category.
+      random_weights: whether the encoder's weights were drawn, not learned.
     """
 
     variant: str
@@ -37,6 +38,7 @@ class Finished(NamedTuple):
     seed: int
     rows: list[ResultRow]
     score: str = "probability"
+    random_weights: bool = False
 
 
 class Comparison(NamedTuple):

@@ -13,6 +13,7 @@ from jaxflow import compare
 from jaxflow.cells import Variant, cells_of, changed_keys
 from jaxflow.config import default_config, load_config
 from jaxflow.errors import InputError
+from jaxflow.evaluation.comparison import Finished
 from jaxflow.evaluation.published import PUBLISHED, PublishedRow, PublishedTable
 from jaxflow.evaluation.tables import ResultRow
 from jaxflow.paper_tables import TABLES, PaperTable, Row
@@ -142,7 +143,8 @@ def test_cells_share_what_is_compiled(monkeypatch, config_file, tmp_path):
 
     def no_run(cell, folder, oracle):
         assert float(jax.jit(lambda x: x + 1)(jnp.float32(cell.seed))) == cell.seed + 1
-        return [ResultRow("last", "nll", {"image_auroc": 0.5})]
+        rows = [ResultRow("last", "nll", {"image_auroc": 0.5})]
+        return Finished(cell.variant, cell.category, cell.seed, rows, "nll")
 
     monkeypatch.setattr(compare, "_run", no_run)
     monkeypatch.setattr(compare, "_WORTH_KEEPING_S", 0.0)
