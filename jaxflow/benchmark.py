@@ -12,7 +12,11 @@ timed apart. Images lie on the device, so that reading and copying them is not t
 weights are random, on which speed does not depend, unless --config.encoder.weights is a file.
 """
 
-import sys
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +36,7 @@ from jaxflow.benchmarking import (
 )
 from jaxflow.command_line import say
 from jaxflow.errors import InputError
-from jaxflow.evaluation.tables import format_table, write_metrics_json
+from jaxflow.evaluation.tables import format_table
 from jaxflow.experiment import (
     check_config,
     describe_flow,
@@ -41,6 +45,7 @@ from jaxflow.experiment import (
     make_detector,
     make_encoder,
 )
+from jaxflow.files import write_json
 from jaxflow.parallel import check_batch_size
 from jaxflow.recipe import check_groups, make_optimizer, make_step
 
@@ -170,7 +175,7 @@ def _report(facts: dict[str, Any], rows: Iterator[dict[str, Any]], output: Path 
     say(f"peak memory of the {holder}: {peak:.0f} MB; memory MB is the compiler's plan for a call")
     if output is not None:
         peaks = {f"peak_{holder}_memory_mb": peak}
-        say(f"written: {write_metrics_json(output, {**facts, 'rows': measured, **peaks})}")
+        say(f"written: {write_json(output, {**facts, 'rows': measured, **peaks})}")
 
 
 def _header(facts: dict[str, Any]) -> list[str]:
@@ -190,4 +195,4 @@ def _header(facts: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -12,11 +12,15 @@ some of its rows. A cell is a run of its own in WORKDIR/cells; one that is finis
 again, one that fails is reported and the rest go on (exit code 1 then).
 """
 
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 import contextlib
 import copy
 import dataclasses
 import json
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -246,4 +250,4 @@ def _run(cell: Cell, folder: Path, oracle: bool) -> Finished:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

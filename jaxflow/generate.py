@@ -9,8 +9,12 @@ the flow makes of it: a new anomaly where the noise was. Reference: arXiv 2111.0
 and Figure 4.
 """
 
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -257,4 +261,4 @@ def _picture(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -7,8 +7,12 @@ picture with heat map and predicted mask. --input takes images and folders, sepa
 image that cannot be read is reported and the rest go on; the exit code is then 1.
 """
 
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -179,4 +183,4 @@ def _write(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -8,10 +8,12 @@ import ml_collections
 
 from jaxflow.config import check_complete
 from jaxflow.errors import InputError
-from jaxflow.evaluation.tables import write_metrics_json
+from jaxflow.files import read_sealed_json, write_sealed_json
 
 # File of the thresholds and color ranges in a workdir; written last, when a run is finished.
 CALIBRATION = "calibration.json"
+# What else training leaves there.
+_OURS = ("checkpoints", "best", "metrics.jsonl", CALIBRATION)
 
 # Fact of a run -> what it is in words, and the flag that tells where it lies now.
 _FACTS = {
@@ -40,8 +42,13 @@ def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, 
                 f"{workdir} holds another run: {'; '.join(differences[:5])}; use another --workdir"
             )
         return
+    if there := [name for name in _OURS if (workdir / name).exists()]:
+        raise InputError(
+            f"{workdir} holds {there[0]} but no run.json, so it is no run that can go on; use another "
+            "--workdir"
+        )
     make_folder("workdir", workdir)
-    write_metrics_json(path, new)
+    write_sealed_json(path, new)
 
 
 def make_folder(flag: str, folder: Path) -> None:
@@ -98,10 +105,10 @@ def check_facts(workdir: Path, facts: dict[str, Any], now: dict[str, Any]) -> No
 
 def _read_run(path: Path) -> dict[str, Any]:
     try:
-        run = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); use another --workdir") from error
-    if not isinstance(run, dict) or not isinstance(run.get("config"), dict):
+        run = read_sealed_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; put a copy of it there, or use another --workdir") from error
+    if not isinstance(run.get("config"), dict):
         raise InputError(f"{path} describes no run; use another --workdir")
     return run
 

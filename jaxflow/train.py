@@ -8,7 +8,11 @@ best by validation likelihood), metrics.jsonl, and calibration.json (thresholds 
 normal images). Stopped at any moment, the same command goes on exactly where it was.
 """
 
-import sys
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -206,4 +210,4 @@ def _calibrate(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

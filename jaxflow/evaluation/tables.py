@@ -1,20 +1,16 @@
-"""Result rows as tables, CSV and strict JSON; files appear whole or not at all."""
+"""Result rows as tables and CSV."""
 
 import csv
 import io
-import json
-import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxflow.errors import InputError
+from jaxflow.files import write_atomically
 
 MISSING = "–"
 
@@ -162,57 +158,6 @@ def write_scores_csv(
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return write_atomically(path, text.getvalue())
-
-
-def write_metrics_json(path: str | Path, payload: Mapping[str, Any]) -> Path:
-    """Write metrics as strict JSON.
-
-    Args:
-      path: the file to write; its folder must exist.
-      payload: strings, numbers (numpy's too), booleans, None, mappings and sequences.
-
-    Returns:
-      The path.
-
-    Raises:
-      InputError: if a value is NaN, infinite or of another type; the error names its place.
-    """
-    text = json.dumps(_plain(payload, "metrics"), indent=2, allow_nan=False, ensure_ascii=False)
-    return write_atomically(path, text + "\n")
-
-
-def write_atomically(path: str | Path, text: str) -> Path:
-    """Write text in UTF-8 beside its place and move it there, so that no reader sees a half."""
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(
-            handle, "w", encoding="utf-8", errors="backslashreplace", newline=""
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are private to their owner.
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return target
-
-
-def _plain(value: object, place: str) -> object:
-    """Return the value in JSON's own types, or raise InputError naming its place."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist(), place)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{place}: {value} has no place in JSON; leave a missing metric out")
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise InputError(f"{place}: {type(value).__name__} has no form in JSON; give a plain value")
 
 
 def _is_numeric(values: Sequence[object]) -> bool:
