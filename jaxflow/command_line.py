@@ -1,6 +1,7 @@
 """What the commands share: flags, help, and one line for a user's mistake."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from jaxflow.config import describe_keys, load_config, override
 from jaxflow.errors import InputError, RunStopped
 from jaxflow.files import explain
 
+_WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 _LESS_MEMORY = "use smaller batches or smaller images"
 
 
@@ -54,10 +56,12 @@ def run(
         return _fail(str(error), error.exit_code)
     except signals.Interrupted as stop:
         return _fail(str(stop), stop.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
     except OSError as error:
         if error.errno is None:  # Not the system's: a library's own kind.
             raise
-        return _fail(explain(error), 1)
+        return _fail(explain(error), 2 if error.errno in _WRONG_PATH else 1)
     except MemoryError as error:
         return _fail(f"not enough memory: {error}; {_LESS_MEMORY}", 1)
     except jax.errors.JaxRuntimeError as error:
@@ -97,7 +101,7 @@ def required(values: flags.FlagValues, *names: str) -> None:
       InputError: naming the first that is not.
     """
     for name in names:
-        if getattr(values, name) is None:
+        if getattr(values, name) in (None, []):
             raise InputError(f"--{name} is missing; see --help")
 
 
@@ -140,12 +144,23 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
         raise InputError(f"{error}; --help lists the flags") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; flags look like --name=value")
+    for name in values:
+        _check_text(name, values[name].value)
     if "config" in values and values.config is not None:
         config = load_config(values.config)
         override(config, overrides)
         values["config"].value = config
     elif overrides:
         raise InputError(f"{overrides[0]}: no --config=FILE to change a key of; see --help")
+
+
+def _check_text(name: str, value: object) -> None:
+    """Raise InputError for text that is empty, as of a shell variable that is not set, or cut."""
+    for text in value if isinstance(value, list) else [value]:
+        if text == "":
+            raise InputError(f"--{name} is empty; give a value, or leave it out")
+        if isinstance(text, str) and "\0" in text:
+            raise InputError(f"--{name} holds a null character: {text!r}")
 
 
 def _help(doc: str | None, values: flags.FlagValues) -> str:

@@ -16,6 +16,10 @@ import numpy as np
 
 from jaxflow.errors import InputError
 
+# The first entry of JSON files that a command may replace.
+SIGNED = {"written_by": "jaxflow"}
+# What is found at the beginning of the pictures, the JSON and the scores that jaxflow writes.
+OUR_MARKS = (b"tEXtSoftware\0jaxflow", b'"written_by": "jaxflow', b"name,anomaly_score_")
 # What a killed process leaves of a file that it was writing ends so.
 PART = ".part"
 _SEAL = "sha256"
@@ -219,18 +223,47 @@ def _is_held(path: Path, file: Any) -> bool:
         return False
 
 
-def same_file(path: Path, others: Iterable[Path]) -> Path | None:
-    """Return the first of some files that a path names too, by a link, another case or otherwise.
+def check_outputs(flag: str, outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
+    """Check that no file of the user's would be overwritten.
 
     Args:
-      path: may not exist: then it names none of them.
-      others: existing files.
+      flag: that names the outputs, for the message.
+      outputs: files to be written; what an earlier command wrote there may be replaced.
+      inputs: existing files that are read.
+
+    Raises:
+      InputError: if an output is an input, by a link, by another case of its letters or otherwise,
+        or a file that jaxflow did not write.
     """
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return next((other for other in others if os.path.samestat(status, os.stat(other))), None)
+    read = {_identity(path): path for path in inputs}
+    for output in outputs:
+        if not os.path.lexists(output):
+            continue
+        if output.exists() and (original := read.get(_identity(output))):
+            raise InputError(
+                f"--{flag}: {output} would overwrite the input {original}; name another place"
+            )
+        if output.is_dir():
+            raise InputError(f"--{flag}: {output} is a folder; name another place")
+        if output.is_symlink() or not _is_ours(output):
+            raise InputError(
+                f"--{flag}: {output} is there and was not written by jaxflow; name another place, "
+                "or move it away"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file bears the mark that jaxflow leaves in its kind."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(1024)
+    return any(mark in head for mark in OUR_MARKS)
 
 
 def _digest(content: object) -> str:

@@ -44,11 +44,30 @@ def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, 
         return
     if there := [name for name in _OURS if (workdir / name).exists()]:
         raise InputError(
-            f"{workdir} holds {there[0]} but no run.json, so it is no run that can go on; use another "
+            f"{workdir} holds {there[0]} but no run.json, so no run can go on there; use another "
             "--workdir"
         )
     make_folder("workdir", workdir)
     write_sealed_json(path, new)
+
+
+def check_places(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Check that nothing is written among the user's images.
+
+    Raises:
+      InputError: if the workdir or the prepared data would lie in the folder of the images.
+    """
+    if not config.data.data_dir:
+        return
+    images = Path(config.data.data_dir).expanduser().resolve()
+    places = {"--workdir": workdir, "config.data.cache_dir": config.data.cache_dir}
+    for name, place in places.items():
+        resolved = Path(place).expanduser().resolve()
+        if place and images in (resolved, *resolved.parents):
+            raise InputError(
+                f"{name} {place} lies in the folder of the images, {images}, where what is written "
+                "would be taken for images; name a folder outside"
+            )
 
 
 def make_folder(flag: str, folder: Path) -> None:
@@ -65,6 +84,11 @@ def make_folder(flag: str, folder: Path) -> None:
         ) from error
 
 
+def is_run(workdir: Path) -> bool:
+    """Tell whether a folder holds a run."""
+    return (workdir / "run.json").exists()
+
+
 def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
     """Read the config and the facts that `save_run` wrote; nothing of them is executed.
 
@@ -72,7 +96,7 @@ def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
       InputError: if the folder holds no run.
     """
     path = workdir / "run.json"
-    if not path.exists():
+    if not is_run(workdir):
         raise InputError(
             f"{workdir} holds no run (no run.json); train first: "
             f"python -m jaxflow.train --config=CONFIG --workdir={workdir}"

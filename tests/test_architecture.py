@@ -13,6 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "errors": 0,
     "files": 0,
+    "signals": 0,
     "parallel": 0,
     "encoders": 1,
     "flows": 1,

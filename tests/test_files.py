@@ -11,12 +11,12 @@ import pytest
 from jaxflow import files
 from jaxflow.errors import InputError
 from jaxflow.files import (
+    check_outputs,
     explain,
     is_held,
     locked,
     read_sealed_json,
     remove_parts,
-    same_file,
     write_atomically,
     write_json,
     write_sealed_json,
@@ -140,17 +140,29 @@ def test_parts_that_a_killed_process_left_are_removed_and_nothing_else(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"mine.part", ".jaxflow.txt"}
 
 
-def test_the_same_file_is_known_by_every_name(tmp_path, monkeypatch):
-    original, other = tmp_path / "a.png", tmp_path / "b.png"
-    original.touch()
-    other.touch()
+def test_an_input_is_never_an_output_whatever_it_is_called(tmp_path, monkeypatch):
+    original = write_atomically(tmp_path / "a.png", "mine")
     (tmp_path / "soft").symlink_to("a.png")
     os.link(original, tmp_path / "hard")
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "soft", "hard", "../" + tmp_path.name + "/a.png"):
-        assert same_file(files.Path(name), [other, original]) == original
-    assert same_file(tmp_path / "c.png", [other, original]) is None
-    assert same_file(other, [original]) is None
+        with pytest.raises(InputError, match=r"--output: .* would overwrite the input .*a\.png"):
+            check_outputs("output", [files.Path("new"), files.Path(name)], [original])
+
+
+def test_a_file_that_is_not_ours_is_no_output(tmp_path):
+    write_atomically(tmp_path / "mine.csv", "name,price\n")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("mine.csv", "dangling", "folder", "fifo"):
+        with pytest.raises(InputError, match=f"--output: .*{name}"):
+            check_outputs("output", [tmp_path / name])
+
+
+@pytest.mark.parametrize("mark", files.OUR_MARKS)
+def test_a_file_of_ours_is_replaced(tmp_path, mark):
+    check_outputs("output", [write_atomically(tmp_path / "ours", b"x" + mark), tmp_path / "new"])
 
 
 def test_what_the_system_refuses_is_one_line_with_advice():

@@ -14,7 +14,7 @@ from jaxflow.evaluation.tables import (
     ResultRow,
     format_table,
 )
-from jaxflow.files import write_atomically, write_json
+from jaxflow.files import SIGNED, write_atomically, write_json
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max")
 PUBLISHED = "published"
@@ -75,6 +75,7 @@ def write_comparison(
     write_json(
         folder / "comparison.json",
         {
+            **SIGNED,
             "title": about.title,
             "published_source": about.published.source if about.published else None,
             "notes": about.notes,
