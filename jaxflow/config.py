@@ -158,15 +158,15 @@ def check_types(place: str, config: ml_collections.ConfigDict) -> None:
             raise InputError(f"{place}: {key} holds a null character, got {value!r}")
         if default is not None and not _is_like(value, default):
             raise InputError(
-                f"{place}: {key} must be {_KINDS[type(default)]}, such as {default!r}; got {value!r}"
+                f"{place}: {key} must be {_KINDS[type(default)]}, such as {default!r}, "
+                f"got {value!r}"
             )
 
 
 def _is_like(value: object, default: object) -> bool:
     """Tell whether a value is of the kind of a default; bools are no numbers."""
     if isinstance(default, tuple):
-        numbers = isinstance(value, list | tuple)
-        return numbers and all(_is_like(number, 0) for number in value)  # type: ignore[union-attr]
+        return isinstance(value, list | tuple) and all(_is_like(number, 0) for number in value)
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, float):
@@ -261,7 +261,7 @@ def _keys(config: ml_collections.ConfigDict, place: str = "") -> list[str]:
     return keys
 
 
-def _line(path: str, error: Exception) -> str:
+def _line(path: str, error: BaseException) -> str:
     """Return ", line N" for the last line of a file that an exception came through."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
     return f", line {lines[-1]}" if lines else ""
