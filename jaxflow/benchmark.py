@@ -45,7 +45,7 @@ from jaxflow.experiment import (
     make_detector,
     make_encoder,
 )
-from jaxflow.files import SIGNED, check_outputs, write_json
+from jaxflow.files import SIGNED, check_outputs, check_writable, write_json
 from jaxflow.parallel import check_batch_size
 from jaxflow.recipe import check_groups, make_optimizer, make_step
 
@@ -108,6 +108,7 @@ def _output(path: str | None) -> Path | None:
     if path is None:
         return None
     output = Path(path)
+    check_writable(output.parent)
     check_outputs("output", [output])
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

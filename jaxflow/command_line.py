@@ -45,7 +45,9 @@ def run(
     if {"--help", "-h", "--helpfull"} & set(argv[1:]):
         print(_help(doc, values))
         return 0
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)  # What Orbax logs as an error it raises too.
+    if whole_process:
+        signals.leave_speaking_to_main()
     try:
         with signals.raised(whole_process):
             _parse(values, argv)

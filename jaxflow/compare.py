@@ -44,6 +44,7 @@ from jaxflow.evaluation.tables import ResultRow
 from jaxflow.experiment import check_config, make_dataset, run_facts
 from jaxflow.files import (
     check_outputs,
+    check_writable,
     explain,
     locked,
     read_sealed_json,
@@ -107,6 +108,7 @@ def _main(values: flags.FlagValues) -> int:
     for cell in cells:
         check_config(cell.config)
         check_places(cell.config, workdir)
+    check_writable(workdir)
     check_outputs("workdir", [workdir / "comparison.json"])
     make_folder("workdir", workdir)
     with locked(workdir, "another comparison"):

@@ -43,6 +43,7 @@ from jaxflow.experiment import (
     protocol,
     run_facts,
 )
+from jaxflow.files import check_writable
 from jaxflow.maxima import TEST_MAXIMUM, score_by_own_maxima
 from jaxflow.run_folder import CALIBRATION, check_facts, load_run
 
@@ -119,6 +120,7 @@ def evaluate(
         raise InputError(
             "--oracle needs all checkpoints; train with --config.training.keep_all=True"
         )
+    check_writable(_folder(workdir, test_set))
     encoder = make_encoder(config)
     dataset = make_dataset(config)
     check_facts(workdir, load_run(workdir)[1], run_facts(encoder, dataset))

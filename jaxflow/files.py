@@ -25,8 +25,8 @@ PART = ".part"
 _SEAL = "sha256"
 _LOCK = ".lock"
 _ADVICE = {
-    errno.ENOSPC: "make room, and start the same command again",
-    errno.EDQUOT: "make room, and start the same command again",
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
     errno.EROFS: "name a place that can be written to",
     errno.EACCES: "name a place that you have access to, or change its permissions",
     errno.EPERM: "name a place that you have access to, or change its permissions",
@@ -221,6 +221,24 @@ def _is_held(path: Path, file: Any) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
+
+
+def check_writable(folder: Path) -> None:
+    """Check, before anything is computed, that a folder can be written to, or made.
+
+    Raises:
+      InputError: if the system will not let it.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"{folder}: no such folder can be made: {place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{folder} cannot be written to: {place} is read-only, or not yours; name a place that "
+            "can be written to"
+        )
 
 
 def check_outputs(flag: str, outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:

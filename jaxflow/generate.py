@@ -33,7 +33,7 @@ from jaxflow.errors import InputError
 from jaxflow.evaluation.generation_picture import GenerationPicture, Region, generation_figure
 from jaxflow.evaluation.pictures import save_figure
 from jaxflow.experiment import image_size, load_selections, make_detector, make_encoder
-from jaxflow.files import check_outputs
+from jaxflow.files import check_outputs, check_writable
 from jaxflow.run_folder import check_facts, load_run, make_folder
 
 _MOST_NOISE = 1e6
@@ -99,6 +99,7 @@ def _main(values: flags.FlagValues) -> int:
     if output.suffix.lower() != ".png":
         raise InputError(f"--output {output}: the picture is a png file; give a name in .png")
     image = decode_image(Path(values.input))
+    check_writable(output.parent)
     check_outputs("output", [output], [Path(values.input)])
     config, facts = load_run(Path(values.workdir))
     image = resize_image(image, image_size(config))

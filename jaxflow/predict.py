@@ -35,7 +35,7 @@ from jaxflow.experiment import (
     make_detector,
     make_encoder,
 )
-from jaxflow.files import check_outputs, explain, locked, remove_parts
+from jaxflow.files import check_outputs, check_writable, explain, locked, remove_parts
 from jaxflow.run_folder import CALIBRATION, check_facts, load_run, make_folder
 
 SCORES = "scores.csv"
@@ -75,6 +75,7 @@ def _main(values: flags.FlagValues) -> int:
     output = Path(values.output)
     paths = find_images(values.input, output)
     names = name_images(paths)
+    check_writable(output)
     outputs = [output / SCORES, *(_picture(output, name) for name in names.values())]
     check_outputs("output", outputs, paths)
     model = _load(Path(values.workdir), values.selection, values.weights)

@@ -8,7 +8,7 @@ import ml_collections
 
 from jaxflow.config import check_complete
 from jaxflow.errors import InputError
-from jaxflow.files import read_sealed_json, write_sealed_json
+from jaxflow.files import check_writable, read_sealed_json, write_sealed_json
 
 # File of the thresholds and color ranges in a workdir; written last, when a run is finished.
 CALIBRATION = "calibration.json"
@@ -76,6 +76,7 @@ def make_folder(flag: str, folder: Path) -> None:
     Raises:
       InputError: if it cannot be made.
     """
+    check_writable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

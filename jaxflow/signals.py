@@ -100,6 +100,17 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def leave_speaking_to_main() -> None:
+    """Drop what the threads of libraries print of a failure: the command says it in one line."""
+    speak = sys.excepthook
+
+    def main_only(*failure: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            speak(*failure)
+
+    sys.excepthook = main_only
+
+
 def _quiet() -> None:
     """Drop what threads and finalizers say of being stopped."""
 

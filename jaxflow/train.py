@@ -40,7 +40,7 @@ from jaxflow.experiment import (
     make_encoder,
     run_facts,
 )
-from jaxflow.files import locked, remove_parts
+from jaxflow.files import check_writable, locked, remove_parts
 from jaxflow.maxima import add_training_maxima
 from jaxflow.parallel import check_batch_size
 from jaxflow.recipe import check_groups, make_optimizer, make_step
@@ -85,6 +85,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """
     check_config(config)
     check_places(config, workdir)
+    check_writable(workdir)
     check_batch_size("config.training.batch_size", config.training.batch_size)
     encoder = load_encoder_or_random(config)
     encoder.check_input_size(image_size(config))

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import errno
 import json
 import os
 import re
@@ -90,6 +91,7 @@ class Checkpoints:
             info=ocp.args.JsonSave({"info": copy.deepcopy(info), "layout": _layout(state)}),
         )
         with self._told():
+            self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
             for there in self.steps:
                 if there >= step:
                     self._manager.delete(there)
@@ -203,8 +205,13 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
             raise RunStopped(
                 f"a checkpoint in {self._directory} cannot be written: {_reason(error)}; "
-                f"{self._kept()}; mend it, and the same command goes on from there"
+                f"{self._kept()}; then the same command goes on"
             ) from error
+
+    def _check_room(self, count: int) -> None:
+        """Raise OSError where so many bytes cannot fit: Orbax would say it in 300 lines."""
+        if shutil.disk_usage(self._directory).free < count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory))
 
     def _kept(self) -> str:
         steps = self.steps
@@ -232,7 +239,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return explain(error)
     if number := re.search(r"os_error_code='(\d+)'", str(error)):
-        return os.strerror(int(number[1]))
+        return explain(OSError(int(number[1]), os.strerror(int(number[1]))))
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
