@@ -34,11 +34,11 @@ from jaxflow.benchmarking import (
     peak_memory,
     split_columns,
 )
+from jaxflow.checks import check_config
 from jaxflow.command_line import say
 from jaxflow.errors import InputError
 from jaxflow.evaluation.tables import format_table
 from jaxflow.experiment import (
-    check_config,
     describe_flow,
     describe_groups,
     image_size,
@@ -108,7 +108,7 @@ def _output(path: str | None) -> Path | None:
     if path is None:
         return None
     output = Path(path)
-    check_writable(output.parent)
+    check_writable("output", output.parent)
     check_outputs("output", [output])
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

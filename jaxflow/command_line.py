@@ -13,6 +13,7 @@ from absl import flags, logging
 from jaxflow import signals
 from jaxflow.config import describe_keys, load_config, override
 from jaxflow.errors import InputError, RunStopped
+from jaxflow.evaluation.calibration import Decision
 from jaxflow.files import explain
 
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
@@ -94,6 +95,33 @@ def define_selection(values: flags.FlagValues) -> None:
         "which parameters; default: best, or last where no images were held out",
         flag_values=values,
     )
+
+
+def define_decision(values: flags.FlagValues) -> None:
+    """Define the flags that choose what decides: see `decision`."""
+    flags.DEFINE_string(
+        "score", None, "score that decides; default: that of training", flag_values=values
+    )
+    flags.DEFINE_float(
+        "image_threshold",
+        None,
+        "an image whose score reaches it is called anomalous; default: from held-out normal images",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "pixel_threshold", None, "the same for a pixel, in units of the score", flag_values=values
+    )
+    flags.DEFINE_float(
+        "quantile",
+        None,
+        "quantile of held-out normal image scores that the image threshold is set to",
+        flag_values=values,
+    )
+
+
+def decision(values: flags.FlagValues) -> Decision:
+    """Return what the flags of `define_decision` say."""
+    return Decision(*(getattr(values, name) for name in Decision._fields))
 
 
 def required(values: flags.FlagValues, *names: str) -> None:

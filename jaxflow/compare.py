@@ -34,14 +34,15 @@ from tqdm import tqdm
 
 from jaxflow import command_line
 from jaxflow.cells import Cell, Variant, apply, cells_of, changed_keys
+from jaxflow.checks import check_config
 from jaxflow.command_line import say, warn
 from jaxflow.config import load_config
 from jaxflow.errors import InputError, RunStopped
 from jaxflow.evaluate import evaluate
 from jaxflow.evaluation.comparison import Comparison, Finished, write_comparison
 from jaxflow.evaluation.published import PUBLISHED, PublishedTable
-from jaxflow.evaluation.tables import ResultRow
-from jaxflow.experiment import check_config, make_dataset, run_facts
+from jaxflow.evaluation.tables import ResultRow, apart
+from jaxflow.experiment import make_dataset, run_facts
 from jaxflow.files import (
     check_outputs,
     check_writable,
@@ -108,7 +109,7 @@ def _main(values: flags.FlagValues) -> int:
     for cell in cells:
         check_config(cell.config)
         check_places(cell.config, workdir)
-    check_writable(workdir)
+    check_writable("workdir", workdir)
     check_outputs("workdir", [workdir / "comparison.json"])
     make_folder("workdir", workdir)
     with locked(workdir, "another comparison"):
@@ -261,14 +262,14 @@ def _run(cell: Cell, folder: Path, oracle: bool) -> Finished:
     else:
         cell.config.training.keep_all = oracle
         train(cell.config, workdir)
-        rows = evaluate(cell.config, workdir, oracle=oracle, pictures=6)
+        rows = evaluate(cell.config, workdir, oracle=oracle, pictures=6).rows
         content = {
             "rows": [dataclasses.asdict(row) for row in rows],
             "config": json.loads(cell.config.to_json()),
             "facts": load_run(workdir)[1],
         }
         write_sealed_json(done, content)
-    rows = [ResultRow(**row) for row in content["rows"]]
+    rows = [each for row in content["rows"] for each in apart(ResultRow(**row))]
     random = content["config"]["encoder"]["weights"] == "random"
     score = cell.config.evaluation.score
     return Finished(cell.variant, cell.category, cell.seed, rows, score, random)

@@ -13,8 +13,10 @@ if __name__ == "__main__":
 
     signals.end_at_once()  # The imports below take seconds.
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -26,11 +28,16 @@ from jaxflow.data import TEST_SETS, AnomalyDataset, Split, read_images, read_mas
 from jaxflow.detectors import Detector
 from jaxflow.errors import InputError
 from jaxflow.evaluation import image_auroc
-from jaxflow.evaluation.calibration import Calibration, read_calibrations
+from jaxflow.evaluation.calibration import (
+    Calibration,
+    Decision,
+    check_steps,
+    read_calibrations,
+)
 from jaxflow.evaluation.run_report import Scored, write_run_report
 from jaxflow.evaluation.scoring import Maps, Scorer
 from jaxflow.evaluation.summary import evaluate_scores
-from jaxflow.evaluation.tables import ResultRow, format_table, result_table
+from jaxflow.evaluation.tables import SAME, ResultRow, format_table, result_table
 from jaxflow.experiment import (
     TITLES,
     Selection,
@@ -41,18 +48,27 @@ from jaxflow.experiment import (
     make_detector,
     make_encoder,
     protocol,
+    reported_scores,
     run_facts,
 )
 from jaxflow.files import check_writable
 from jaxflow.maxima import TEST_MAXIMUM, score_by_own_maxima
 from jaxflow.run_folder import CALIBRATION, check_facts, load_run
 
+_AS_TRAINED = Decision()
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     return command_line.run(_main, _define, __doc__, argv)
+
+
+class Evaluated(NamedTuple):
+    """The figures of a run, and in a line what its image threshold promises."""
+
+    rows: list[ResultRow]
+    promise: str | None
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -69,6 +85,7 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "data_dir", None, "where the data lie now, if they were moved", flag_values=values
     )
+    command_line.define_decision(values)
 
 
 def _main(values: flags.FlagValues) -> int:
@@ -79,14 +96,17 @@ def _main(values: flags.FlagValues) -> int:
         config.data.data_dir = values.data_dir
     if values.weights:
         config.encoder.weights = values.weights
-    rows = evaluate(
+    evaluated = evaluate(
         config,
         workdir,
         oracle=values.oracle,
         pictures=values.pictures,
         test_set=values.test_set,
+        decision=command_line.decision(values),
     )
-    say(format_table(result_table(rows, SHOWN)))
+    say(format_table(result_table(evaluated.rows, SHOWN)))
+    if evaluated.promise:
+        say(evaluated.promise)
     folder = _folder(workdir, values.test_set)
     say(f"pictures: {folder / 'overview.png'} and {folder / 'pictures'}")
     say(f"report: {folder / 'index.html'}")
@@ -100,7 +120,8 @@ def evaluate(
     oracle: bool = False,
     pictures: int = 24,
     test_set: str = "original",
-) -> list[ResultRow]:
+    decision: Decision = _AS_TRAINED,
+) -> Evaluated:
     """Evaluate a run and write its report.
 
     Args:
@@ -109,9 +130,10 @@ def evaluate(
       oracle: whether to add the checkpoint that is best on the test set, marked.
       pictures: number of images drawn.
       test_set: a key of `jaxflow.data.TEST_SETS`.
+      decision: what decides, in place of the run's own score and thresholds.
 
     Returns:
-      A row for each selection and score.
+      A row for each selection and score, and what the deciding threshold promises.
 
     Raises:
       InputError: if the run is not finished, or its data or weights are not those it had.
@@ -120,46 +142,74 @@ def evaluate(
         raise InputError(
             "--oracle needs all checkpoints; train with --config.training.keep_all=True"
         )
-    check_writable(_folder(workdir, test_set))
+    decision.check(reported_scores(config))
+    check_writable("workdir", _folder(workdir, test_set))
     encoder = make_encoder(config)
     dataset = make_dataset(config)
     check_facts(workdir, load_run(workdir)[1], run_facts(encoder, dataset))
-    if dataset.test is None or not len(dataset.test):
-        raise InputError(
-            f"{dataset.name} ({dataset.category}) has no test images, so there is nothing to "
-            f"evaluate; score images with: python -m jaxflow.predict --workdir={workdir}"
-        )
+    test = TEST_SETS[test_set](_test_images(dataset, workdir))
     detector = make_detector(config, encoder)
     selections = load_selections(workdir, config, detector, warn)
-    calibrations = read_calibrations(workdir / CALIBRATION)
+    deciding = decision.score or config.evaluation.score
+    calibrations = _calibrations(workdir, selections, deciding, decision)
+    titles = dict(TITLES)
+    if "best" in selections and selections["best"].step == selections["last"].step:
+        del selections["last"]  # The same parameters: one row serves both.
+        titles["best"] = SAME
     notes = _notes(config, encoder.sha256, dataset)
     for note in notes:
         warn(note)
-    test = TEST_SETS[test_set](dataset.test)
     images, masks = read_images(test, image_size(config)), read_masks(test, image_size(config))
     if oracle:
-        selections["oracle"] = _oracle(config, workdir, detector, images, test.labels)
+        selections["oracle"] = _oracle(config, workdir, detector, images, test.labels, deciding)
     maps = _score(config, detector, selections, images)
     rows, scored = [], {}
     for name, by_score in maps.items():
         for score, values in by_score.items():
             calibration = calibrations.get(name, {}).get(score)
-            rows.append(_row(name, score, selections[name], values, test, masks, calibration))
+            row = _row(name, score, selections[name], values, test, masks, calibration)
+            rows.append(dataclasses.replace(row, selection=titles[name]))
             scored[name, score] = Scored(values, calibration)
+    shown = ("best" if "best" in maps else "last", deciding)
+    promise = calibrations[shown[0]][deciding].promise()
+    if promise:
+        promise = f"{deciding}, {titles[shown[0]]}: {promise}"
+        notes.append(f"{promise}.")
     write_run_report(
         _folder(workdir, test_set),
         title=f"{dataset.name} · {dataset.category} · {encoder.name}",
-        protocol={**protocol(config, encoder, dataset), "test set": test_set},
+        protocol=protocol(config, encoder, dataset) | {"test set": test_set} | decision.chosen(),
         rows=rows,
         test=test,
         images=images,
         masks=masks,
         scored=scored,
-        shown=("best" if "best" in maps else "last", config.evaluation.score),
+        shown=shown,
         pictures=pictures,
         notes=notes,
     )
-    return rows
+    return Evaluated(rows, promise)
+
+
+def _test_images(dataset: AnomalyDataset, workdir: Path) -> Split:
+    if dataset.test is None or not len(dataset.test):
+        raise InputError(
+            f"{dataset.name} ({dataset.category}) has no test images, so there is nothing to "
+            f"evaluate; score images with: python -m jaxflow.predict --workdir={workdir}"
+        )
+    return dataset.test
+
+
+def _calibrations(
+    workdir: Path, selections: Mapping[str, Selection], deciding: str, decision: Decision
+) -> dict[str, dict[str, Calibration]]:
+    """Return selection -> score -> calibration, with what the user chose for the deciding score."""
+    calibrations = read_calibrations(workdir / CALIBRATION)
+    check_steps(workdir, {name: s.step for name, s in selections.items()}, calibrations)
+    for name in selections:
+        mine = calibrations.setdefault(name, {})
+        mine[deciding] = mine.get(deciding, Calibration()).decided(decision)
+    return calibrations
 
 
 def _score(
@@ -210,9 +260,10 @@ def _oracle(
     detector: Detector,
     images: np.ndarray,
     labels: np.ndarray,
+    score: str,
 ) -> Selection:
     """Return the checkpoint whose image AUROC on the test set is highest: not a result."""
-    score, best, best_auroc = config.evaluation.score, None, -1.0
+    best, best_auroc = None, -1.0
     for selection in load_checkpoints(workdir, config, detector):
         scorer = Scorer(
             detector, {"oracle": selection.variables}, (score,), config.evaluation.batch_size

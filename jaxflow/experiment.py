@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +13,9 @@ import jax.numpy as jnp
 import ml_collections
 from flax import linen as nn
 
-from jaxflow.config import default_config
-from jaxflow.data import AUGMENTATIONS, AnomalyDataset, load_dataset
+from jaxflow.data import AnomalyDataset, load_dataset
 from jaxflow.detectors import (
-    CONDITIONS,
     MAXIMA,
-    NORMALIZATIONS,
-    SCORES,
     SCORES_WITH_MAXIMA,
     USUAL_SCORES,
     Detector,
@@ -27,12 +23,9 @@ from jaxflow.detectors import (
 )
 from jaxflow.encoders import Encoder, load_encoder
 from jaxflow.errors import InputError
-from jaxflow.flows import COUPLINGS, LOG_SCALES, PERMUTATIONS, CFlowDecoder, FastFlow2D
-from jaxflow.recipe import check_recipe, make_optimizer
+from jaxflow.flows import CFlowDecoder, FastFlow2D
+from jaxflow.recipe import make_optimizer
 from jaxflow.training import (
-    LOSSES,
-    OPTIMIZERS,
-    RATES,
     Checkpoint,
     Checkpoints,
     TrainState,
@@ -67,56 +60,6 @@ FLOWS: dict[str, Callable[[ml_collections.ConfigDict], Callable[[], nn.Module]]]
     "cflow": _cflow,
 }
 
-_CHOICES: dict[str, Collection[str]] = {
-    "data.augmentation": AUGMENTATIONS,
-    "model.flow": FLOWS,
-    "model.normalization": NORMALIZATIONS,
-    "model.condition": CONDITIONS,
-    "model.coupling": COUPLINGS,
-    "model.log_scale": LOG_SCALES,
-    "model.permutation": PERMUTATIONS,
-    "model.dtype": DTYPES,
-    "training.optimizer": OPTIMIZERS,
-    "training.loss": LOSSES,
-    "training.schedule": RATES,
-    "evaluation.score": SCORES,
-}
-_POSITIVE = (
-    "model.steps",
-    "model.hidden_ratio",
-    "model.clamp",
-    "training.epochs",
-    "training.batch_size",
-    "training.learning_rate",
-    "training.validate_every",
-    "evaluation.batch_size",
-)
-_NOT_NEGATIVE = (
-    "seed",
-    "training.vectors",
-    "training.warmup_epochs",
-    "training.weight_decay",
-    "training.feature_memory_gib",
-)
-# The greatest values that make sense; beyond, numbers overflow or nothing ever ends.
-_AT_MOST = {
-    "seed": 2**32 - 1,
-    "model.steps": 1000,
-    "model.hidden_ratio": 1000,
-    "model.clamp": 80,
-    "model.condition_dim": 2**16,
-    "training.epochs": 10**7,
-    "training.batch_size": 2**16,
-    "training.vectors": 2**31 - 1,
-    "training.learning_rate": 1000,
-    "training.warmup_epochs": 10**7,
-    "training.weight_decay": 1000,
-    "training.validate_every": 10**7,
-    "training.feature_memory_gib": 2**20,
-    "evaluation.batch_size": 2**16,
-}
-LONGEST_SIDE = 2**14
-
 
 class Selection(NamedTuple):
     """A state of a run that is reported.
@@ -129,85 +72,6 @@ class Selection(NamedTuple):
 
     step: int
     variables: dict[str, Any]
-
-
-def check_config(config: ml_collections.ConfigDict) -> None:
-    """Check the values that can be checked before anything is loaded.
-
-    Raises:
-      InputError: naming the key, what was expected and what was got.
-    """
-    for key, choices in _CHOICES.items():
-        value = _value(config, key)
-        if value not in choices:
-            raise InputError(
-                f"config.{key} must be one of {', '.join(sorted(choices))}, got {value!r}"
-            )
-    for key in _POSITIVE:
-        value = _value(config, key)
-        if not value > 0:
-            raise InputError(f"config.{key} must be positive, got {value!r}")
-    for key in _NOT_NEGATIVE:
-        value = _value(config, key)
-        if not value >= 0:
-            raise InputError(f"config.{key} must not be negative, got {value!r}")
-    for key, most in _AT_MOST.items():
-        value = _value(config, key)
-        if value > most:
-            raise InputError(f"config.{key} must be at most {most}, got {value!r}")
-    if config.model.dtype == "float64" and jnp.result_type(float) != jnp.float64:
-        raise InputError(
-            "config.model.dtype float64: JAX computes in float32 unless the environment variable "
-            "JAX_ENABLE_X64 is 1; set it, or choose float32"
-        )
-    size, kernels = tuple(config.data.image_size), tuple(config.model.kernel_sizes)
-    sides = [isinstance(side, int) and 0 < side <= LONGEST_SIDE for side in size]
-    if len(size) != 2 or not all(sides):
-        raise InputError(
-            "config.data.image_size must be (height, width) in whole pixels, at most "
-            f"{LONGEST_SIDE} each, got {size}"
-        )
-    if not kernels or not all(isinstance(k, int) and k > 0 and k % 2 for k in kernels):
-        raise InputError(
-            f"config.model.kernel_sizes must be odd whole numbers, at least one, got {kernels}"
-        )
-    for key in ("image_quantile", "pixel_quantile"):
-        if not 0 < config.evaluation[key] < 1:
-            raise InputError(
-                f"config.evaluation.{key} must lie in (0, 1), got {config.evaluation[key]}"
-            )
-    check_recipe(config)
-
-
-def check_effects(config: ml_collections.ConfigDict) -> None:
-    """Check that no option is set that the others take all effect from.
-
-    Raises:
-      InputError: naming the option, and what takes its effect.
-    """
-    model, defaults = config.model, default_config()
-    without = {
-        "model.condition_dim": ("model.condition none", model.condition == "none"),
-        "model.kernel_sizes": (f"model.flow {model.flow}", model.flow != "fastflow"),
-        "training.warmup_epochs": (
-            "training.schedule constant",
-            config.training.schedule == "constant",
-        ),
-        "encoder.revision": ("encoder.weights of a file", config.encoder.weights != "hub"),
-    }
-    for key, (reason, idle) in without.items():
-        value, default = _value(config, key), _value(defaults, key)
-        if idle and value != default:
-            raise InputError(
-                f"config.{key} {value!r} has no effect with {reason}; leave it at {default!r}, or "
-                "change that"
-            )
-
-
-def _value(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config[part]
-    return config
 
 
 def image_size(config: ml_collections.ConfigDict) -> tuple[int, int]:

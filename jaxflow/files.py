@@ -223,8 +223,8 @@ def _is_held(path: Path, file: Any) -> bool:
         return False
 
 
-def check_writable(folder: Path) -> None:
-    """Check, before anything is computed, that a folder can be written to, or made.
+def check_writable(flag: str, folder: Path) -> None:
+    """Check, before anything is computed, that the folder of a flag can be written to, or made.
 
     Raises:
       InputError: if the system will not let it.
@@ -233,11 +233,11 @@ def check_writable(folder: Path) -> None:
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise InputError(f"{folder}: no such folder can be made: {place} is a file")
+        raise InputError(f"--{flag} {folder}: no such folder can be made: {place} is a file")
     if not os.access(place, os.W_OK | os.X_OK):
         raise InputError(
-            f"{folder} cannot be written to: {place} is read-only, or not yours; name a place that "
-            "can be written to"
+            f"--{flag} {folder} cannot be written to: {place} is read-only, or not yours; name "
+            "another place"
         )
 
 

@@ -99,7 +99,7 @@ def _main(values: flags.FlagValues) -> int:
     if output.suffix.lower() != ".png":
         raise InputError(f"--output {output}: the picture is a png file; give a name in .png")
     image = decode_image(Path(values.input))
-    check_writable(output.parent)
+    check_writable("output", output.parent)
     check_outputs("output", [output], [Path(values.input)])
     config, facts = load_run(Path(values.workdir))
     image = resize_image(image, image_size(config))

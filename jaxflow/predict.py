@@ -25,8 +25,13 @@ from jaxflow import command_line
 from jaxflow.command_line import say, warn
 from jaxflow.data.image import decode_image, is_image_file, resize_image
 from jaxflow.errors import InputError
-from jaxflow.evaluation.calibration import Calibration, read_calibrations
-from jaxflow.evaluation.pictures import Example, panel, save_figure
+from jaxflow.evaluation.calibration import (
+    Calibration,
+    Decision,
+    check_steps,
+    read_calibrations,
+)
+from jaxflow.evaluation.pictures import Example, Scale, panel, save_figure
 from jaxflow.evaluation.scoring import Scorer
 from jaxflow.evaluation.tables import ScoresFile
 from jaxflow.experiment import (
@@ -34,6 +39,7 @@ from jaxflow.experiment import (
     load_selections,
     make_detector,
     make_encoder,
+    reported_scores,
 )
 from jaxflow.files import check_outputs, check_writable, explain, locked, remove_parts
 from jaxflow.run_folder import CALIBRATION, check_facts, load_run, make_folder
@@ -50,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _define(values: flags.FlagValues) -> None:
     command_line.define_trained_run(values)
     command_line.define_selection(values)
+    command_line.define_decision(values)
     flags.DEFINE_list("input", None, "images and folders of images", flag_values=values)
     flags.DEFINE_string("output", None, "folder for the results", flag_values=values)
     flags.DEFINE_bool("pictures", True, "draw a picture an image", flag_values=values)
@@ -61,7 +68,7 @@ class _Model(NamedTuple):
     scorer: Scorer
     selection: str
     score: str
-    calibration: Calibration | None
+    calibration: Calibration
     size: tuple[int, int]
     batch_size: int
 
@@ -75,16 +82,19 @@ def _main(values: flags.FlagValues) -> int:
     output = Path(values.output)
     paths = find_images(values.input, output)
     names = name_images(paths)
-    check_writable(output)
+    check_writable("output", output)
     outputs = [output / SCORES, *(_picture(output, name) for name in names.values())]
     check_outputs("output", outputs, paths)
-    model = _load(Path(values.workdir), values.selection, values.weights)
+    decision = command_line.decision(values)
+    model = _load(Path(values.workdir), values.selection, values.weights, decision)
     make_folder("output", output)
     with locked(output, "another prediction"):
         remove_parts(output)
         read, undrawn = _score(model, output, names, draw=values.pictures)
     failed = len(paths) - read
     undrawn_too = f", {undrawn} pictures could not be written" if undrawn else ""
+    if promise := model.calibration.promise():
+        say(promise)
     say(f"{read} images scored, {failed} could not be read{undrawn_too}: {output / SCORES}")
     return 1 if failed or undrawn else 0
 
@@ -92,24 +102,25 @@ def _main(values: flags.FlagValues) -> int:
 def _score(model: _Model, output: Path, names: dict[Path, str], *, draw: bool) -> tuple[int, int]:
     """Score images and write each result at once; count the images read, the pictures lacking."""
     read, undrawn = 0, 0
-    calibration = model.calibration
+    threshold, scale = model.calibration.image_threshold, model.calibration.scale
     columns = [model.score]
-    with ScoresFile(output / SCORES, columns, columns if calibration else []) as rows:
+    with ScoresFile(output / SCORES, columns, [] if threshold is None else columns) as rows:
         for chunk, images in _chunks(list(names), model.size, model.batch_size):
             maps = model.anomaly_maps(images)
             scores = maps.max((1, 2))
-            decisions = [scores >= calibration.image_threshold] if calibration else []
+            decisions = [] if threshold is None else [scores >= threshold]
             rows.append([names[path] for path in chunk], [scores], decisions)
             read += len(chunk)
-            if calibration and draw:
+            if scale and draw:
                 for path, image, anomaly_map in zip(chunk, images, maps, strict=True):
-                    undrawn += not _draw(output, names[path], image, anomaly_map, calibration)
+                    undrawn += not _draw(output, names[path], image, anomaly_map, scale)
     return read, undrawn
 
 
-def _load(workdir: Path, selection: str | None, weights: str | None) -> _Model:
-    """Load a run; `selection` and `weights` are the flags."""
+def _load(workdir: Path, selection: str | None, weights: str | None, decision: Decision) -> _Model:
+    """Load a run; the other arguments are the flags."""
     config, facts = load_run(workdir)
+    decision.check(reported_scores(config))
     if weights:
         config.encoder.weights = weights
     encoder = make_encoder(config)
@@ -122,10 +133,15 @@ def _load(workdir: Path, selection: str | None, weights: str | None) -> _Model:
             f"--selection {name}: {workdir} has none, for no images were held out of training; "
             "leave the flag out"
         )
-    score, batch_size = config.evaluation.score, config.evaluation.batch_size
-    calibration = read_calibrations(workdir / CALIBRATION).get(name, {}).get(score)
-    if calibration is None:
+    score = decision.score or config.evaluation.score
+    batch_size = config.evaluation.batch_size
+    calibrations = read_calibrations(workdir / CALIBRATION)
+    check_steps(workdir, {name: selections[name].step}, calibrations)
+    calibration = calibrations.get(name, {}).get(score, Calibration()).decided(decision)
+    if calibration.image_threshold is None:
         warn("no images were held out of training: scores come without decisions and pictures")
+    elif calibration.scale is None:
+        warn("no images were held out of training: there are no pictures")
     scorer = Scorer(detector, {name: selections[name].variables}, (score,), batch_size)
     return _Model(scorer, name, score, calibration, image_size(config), batch_size)
 
@@ -184,12 +200,12 @@ def name_images(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _draw(
-    output: Path, name: str, image: np.ndarray, anomaly_map: np.ndarray, calibration: Calibration
+    output: Path, name: str, image: np.ndarray, anomaly_map: np.ndarray, scale: Scale
 ) -> bool:
     """Draw a picture; say what keeps it from being written, which costs this one only."""
     example = Example(name, image, anomaly_map, float(anomaly_map.max()))
     try:
-        save_figure(_picture(output, name), panel(example, calibration.scale))
+        save_figure(_picture(output, name), panel(example, scale))
     except OSError as error:
         warn(f"no picture of {name}: {explain(error)}")
         return False

@@ -1,6 +1,7 @@
 """What a run's folder says of it: `run.json`, and the checks that it is still the same run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ _FACTS = {
 def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, Any]) -> None:
     """Write what a run is made of to `run.json`, or check that the folder holds the same run.
 
+    It may go on to more epochs than it had: then its thresholds, of its end before, are removed.
+
     Args:
       workdir: made if missing.
       config: of the run.
@@ -37,10 +40,14 @@ def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, 
     new = {"config": json.loads(config.to_json()), **facts}
     if path.exists():
         old = _read_run(path)
-        if differences := _differences(old, new):
+        differences = _differences(old, new)
+        if differences and not _goes_on(old, new, differences):
             raise InputError(
                 f"{workdir} holds another run: {'; '.join(differences[:5])}; use another --workdir"
             )
+        if differences:
+            (workdir / CALIBRATION).unlink(missing_ok=True)
+            write_sealed_json(path, new)
         return
     if there := [name for name in _OURS if (workdir / name).exists()]:
         raise InputError(
@@ -76,7 +83,7 @@ def make_folder(flag: str, folder: Path) -> None:
     Raises:
       InputError: if it cannot be made.
     """
-    check_writable(folder)
+    check_writable(flag, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -136,6 +143,24 @@ def _read_run(path: Path) -> dict[str, Any]:
     if not isinstance(run.get("config"), dict):
         raise InputError(f"{path} describes no run; use another --workdir")
     return run
+
+
+def _goes_on(old: dict[str, Any], new: dict[str, Any], differences: Sequence[str]) -> bool:
+    """Tell whether a run differs from one before only by more epochs.
+
+    Raises:
+      InputError: if it does, and would not end as if it had had them from the start.
+    """
+    had, asked = (run["config"]["training"] for run in (old, new))
+    if len(differences) > 1 or not asked["epochs"] > had["epochs"]:
+        return False
+    if asked["schedule"] != "constant":
+        raise InputError(
+            f"config.training.epochs {asked['epochs']}: the run there has {had['epochs']}, and "
+            f"with the schedule {asked['schedule']} every learning rate depends on them; use "
+            "another --workdir"
+        )
+    return True
 
 
 def _short(value: Any) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from absl import flags
 
 from jaxflow import command_line
+from jaxflow.checks import check_config, check_effects
 from jaxflow.command_line import say, warn
 from jaxflow.data import AUGMENTATIONS, AnomalyDataset, read_images
 from jaxflow.detectors import Detector, channel_statistics, set_statistics
@@ -31,8 +32,6 @@ from jaxflow.errors import InputError, RunStopped
 from jaxflow.evaluation.calibration import calibrate, write_calibrations
 from jaxflow.evaluation.scoring import Scorer
 from jaxflow.experiment import (
-    check_config,
-    check_effects,
     image_size,
     load_selections,
     make_dataset,
@@ -85,7 +84,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """
     check_config(config)
     check_places(config, workdir)
-    check_writable(workdir)
+    check_writable("workdir", workdir)
     check_batch_size("config.training.batch_size", config.training.batch_size)
     encoder = load_encoder_or_random(config)
     encoder.check_input_size(image_size(config))
@@ -123,7 +122,7 @@ def _run(
         f"{len(dataset.validation)} validation, "
         f"{0 if dataset.test is None else len(dataset.test)} test images; {encoder.name}"
     )
-    trained_before = (workdir / CALIBRATION).exists()
+    trained_before = (workdir / CALIBRATION).exists()  # Gone where more epochs are asked for.
     _fit(config, workdir, detector, dataset, steps)
     add_training_maxima(workdir, config, detector, dataset, say)
     _calibrate(config, workdir, detector, dataset)
@@ -233,7 +232,12 @@ def _calibrate(
         workdir / CALIBRATION,
         {
             name: {
-                score: calibrate(m, evaluation.image_quantile, evaluation.pixel_quantile)
+                score: calibrate(
+                    m,
+                    evaluation.image_quantile,
+                    evaluation.pixel_quantile,
+                    selections[name].step,
+                )
                 for score, m in by_score.items()
             }
             for name, by_score in maps.items()

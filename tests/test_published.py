@@ -7,10 +7,10 @@ import pytest
 
 import jaxflow
 from jaxflow.cells import Variant, apply, cells_of
+from jaxflow.checks import check_config
 from jaxflow.config import load_config
 from jaxflow.data import DATASETS
 from jaxflow.evaluation.published import PUBLISHED
-from jaxflow.experiment import check_config
 from jaxflow.paper_tables import TABLES
 
 CONFIGS = Path(jaxflow.__file__).parents[1] / "configs"

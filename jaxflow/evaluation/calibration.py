@@ -1,8 +1,10 @@
 """What a score means, learned from held-out normal images alone."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,29 +20,125 @@ class Calibration:
     """Thresholds and the range of the heat map's colors for one score of one selection.
 
     Attributes:
-      image_threshold: an image whose score reaches it is called anomalous.
+      image_threshold: an image whose score reaches it is called anomalous; None: no image is.
       pixel_threshold: the same for a pixel.
-      low: the score drawn in the coldest color.
+      low: the score drawn in the coldest color; None: there is no range.
       high: the score drawn in the hottest color.
       images: number of held-out normal images that it rests on.
-      expected_false_positive_rate: of images, by the size of that sample.
+      expected_false_positive_rate: of images, by the size of that sample; None without a sample.
+      image_quantile: that the image threshold was asked for by; None: it was given itself.
+      image_scores: of the held-out normal images.
+      step: of the checkpoint that gave the scores.
     """
 
-    image_threshold: float
-    pixel_threshold: float
-    low: float
-    high: float
-    images: int
-    expected_false_positive_rate: float
+    image_threshold: float | None = None
+    pixel_threshold: float | None = None
+    low: float | None = None
+    high: float | None = None
+    images: int = 0
+    expected_false_positive_rate: float | None = None
+    image_quantile: float | None = None
+    image_scores: Sequence[float] = ()
+    step: int = 0
 
     @property
-    def scale(self) -> Scale:
-        """Return what the pictures need of it."""
-        return Scale(self.low, self.high, self.pixel_threshold, self.image_threshold)
+    def scale(self) -> Scale | None:
+        """Return what the pictures need of it, or None where something lacks."""
+        numbers = (self.low, self.high, self.pixel_threshold, self.image_threshold)
+        return None if None in numbers else Scale(*numbers)  # type: ignore[arg-type]
+
+    def decided(self, decision: "Decision") -> "Calibration":
+        """Return the calibration with the thresholds that a user has chosen.
+
+        Raises:
+          InputError: if a quantile is asked for and no scores were held out.
+        """
+        changed: dict[str, Any] = {}
+        if decision.quantile is not None:
+            if not self.image_scores:
+                raise InputError(
+                    "--quantile: no images were held out of training; give --image_threshold"
+                )
+            changed |= _image_threshold(
+                np.asarray(self.image_scores, np.float32), decision.quantile
+            )
+        if decision.image_threshold is not None:
+            threshold = decision.image_threshold
+            reached = sum(score >= threshold for score in self.image_scores)
+            rate = (reached + 1) / (self.images + 1) if self.images else None
+            changed |= {"image_threshold": threshold, "image_quantile": None}
+            changed |= {"expected_false_positive_rate": rate}
+        if decision.pixel_threshold is not None:
+            changed["pixel_threshold"] = decision.pixel_threshold
+            if self.low is not None and self.low < decision.pixel_threshold:
+                changed["high"] = 2 * decision.pixel_threshold - self.low
+        return dataclasses.replace(self, **changed)
+
+    def promise(self) -> str | None:
+        """Say what false-alarm rate the image threshold can promise, or None without a sample."""
+        if self.expected_false_positive_rate is None:
+            return None
+        images = f"{self.images} held-out normal image{'s' if self.images > 1 else ''}"
+        line = (
+            f"image threshold {self.image_threshold:.4g}: from {images} it promises at most "
+            f"{100 * self.expected_false_positive_rate:.1f} % false alarms"
+        )
+        quantile = self.image_quantile
+        if quantile is None or self.expected_false_positive_rate <= 1 - quantile + 1e-9:
+            return line
+        return (
+            f"{line}; quantile {quantile:g} asks for {100 * (1 - quantile):.3g} %, which takes "
+            f"{math.ceil(quantile / (1 - quantile) - 1e-9)} held-out images"
+        )
+
+
+class Decision(NamedTuple):
+    """What a user chooses in place of what a run decides by; None leaves it.
+
+    Attributes:
+      score: that decides.
+      image_threshold: in units of that score.
+      pixel_threshold: in units of that score.
+      quantile: of held-out normal image scores, in (0, 1): the image threshold.
+    """
+
+    score: str | None = None
+    image_threshold: float | None = None
+    pixel_threshold: float | None = None
+    quantile: float | None = None
+
+    def check(self, scores: Sequence[str]) -> None:
+        """Check the choice.
+
+        Args:
+          scores: those that the run reports.
+
+        Raises:
+          InputError: naming the flag that is wrong.
+        """
+        if self.score is not None and self.score not in scores:
+            raise InputError(
+                f"--score {self.score}: this run reports {', '.join(scores)}; train with "
+                "--config.evaluation.score for another"
+            )
+        for name in ("image_threshold", "pixel_threshold"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"--{name} must be a finite number, got {value}")
+        if self.quantile is not None and not 0 < self.quantile < 1:
+            raise InputError(f"--quantile must lie between 0 and 1, got {self.quantile}")
+        if self.quantile is not None and self.image_threshold is not None:
+            raise InputError(
+                "--quantile and --image_threshold both set the image threshold: give one"
+            )
+
+    def chosen(self) -> dict[str, Any]:
+        """Return what was chosen, by the name of its flag."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def calibrate(
-    validation_maps: np.ndarray, image_quantile: float, pixel_quantile: float
+    validation_maps: np.ndarray, image_quantile: float, pixel_quantile: float, step: int = 0
 ) -> Calibration:
     """Compute thresholds and color range from the maps of held-out normal images.
 
@@ -48,18 +146,52 @@ def calibrate(
       validation_maps: f32[n, h, w], n at least 1.
       image_quantile: in (0, 1), of the images' scores.
       pixel_quantile: in (0, 1), of all pixels' scores.
+      step: of the checkpoint that gave the maps.
     """
     pixel_threshold = normal_quantile_threshold(validation_maps.reshape(-1), pixel_quantile)
     low, high = heatmap_scale(validation_maps, pixel_threshold)
     scores = validation_maps.max((1, 2))
     return Calibration(
-        image_threshold=float(normal_quantile_threshold(scores, image_quantile)),
         pixel_threshold=float(pixel_threshold),
         low=float(low),
         high=float(high),
         images=len(validation_maps),
-        expected_false_positive_rate=expected_false_positive_rate(len(scores), image_quantile),
+        image_scores=scores.tolist(),
+        step=step,
+        **_image_threshold(scores, image_quantile),
     )
+
+
+def _image_threshold(scores: np.ndarray, quantile: float) -> dict[str, float]:
+    """Return the threshold that a quantile of f32[n] scores gives, and what it promises."""
+    return {
+        "image_threshold": float(normal_quantile_threshold(scores, quantile)),
+        "expected_false_positive_rate": expected_false_positive_rate(len(scores), quantile),
+        "image_quantile": quantile,
+    }
+
+
+def check_steps(
+    workdir: Path,
+    steps: Mapping[str, int],
+    calibrations: Mapping[str, Mapping[str, Calibration]],
+) -> None:
+    """Check that the thresholds are of the parameters that are read.
+
+    Args:
+      workdir: of the run, for the message.
+      steps: selection -> step of the checkpoint read.
+      calibrations: selection -> score -> calibration; {} where no images were held out.
+
+    Raises:
+      InputError: if training went on after they were computed.
+    """
+    for name, step in steps.items() if calibrations else ():
+        if any(c.step != step for c in calibrations.get(name, {"": Calibration(step=-1)}).values()):
+            raise InputError(
+                f"{workdir}: the thresholds are not of the parameters of step {step} ({name}), for "
+                "training went on since; finish it: the same train command goes on"
+            )
 
 
 def write_calibrations(path: Path, calibrations: Mapping[str, Mapping[str, Calibration]]) -> None:
@@ -87,7 +219,7 @@ def read_calibrations(path: Path) -> dict[str, dict[str, Calibration]]:
             name: {score: Calibration(**value) for score, value in by_score.items()}
             for name, by_score in content.items()
         }
-    except InputError as error:
+    except (InputError, TypeError, AttributeError) as error:
         raise InputError(
             f"{error}; delete it and start the same train command again: it is computed again"
         ) from error

@@ -11,6 +11,7 @@ import numpy as np
 from jaxflow.evaluation.published import PublishedRow, PublishedTable
 from jaxflow.evaluation.tables import (
     MISSING,
+    SAME,
     ResultRow,
     format_table,
 )
@@ -89,7 +90,7 @@ def write_comparison(
     if by_category:
         _write_csv(folder / "comparison_categories.csv", by_category)
     write_atomically(folder / "comparison.md", _markdown(about, summary, by_category))
-    return "\n".join([format_table([_readable(row) for row in summary]), *_remarks(about)])
+    return "\n".join([format_table(_shown_once(summary)), *_remarks(about)])
 
 
 def summarize(
@@ -235,7 +236,7 @@ def _markdown(
     about: Comparison, summary: Sequence[dict[str, Any]], by_category: Sequence[dict[str, Any]]
 ) -> str:
     parts = [f"# {about.title}"] if about.title else []
-    parts.append(format_table([_readable(row) for row in summary], markdown=True))
+    parts.append(format_table(_shown_once(summary), markdown=True))
     if by_category:
         empty = {key for key in by_category[0] if all(row[key] is None for row in by_category)}
         kept = [{k: v for k, v in row.items() if k not in empty} for row in by_category]
@@ -250,6 +251,20 @@ def _remarks(about: Comparison) -> list[str]:
         remarks.append(f"{PUBLISHED}: {about.published.source}; not measured here")
     remarks += about.notes
     return remarks + [f"failed: {name}: {reason}" for name, reason in about.failed.items()]
+
+
+def _shown_once(summary: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
+    """Return the lines as they are read; `last` and `best` are one where all figures are equal."""
+    last, best = SAME.split(" = ")
+    lines = [_readable(row) for row in summary]
+    kept = []
+    for line in lines:
+        twin = {**line, "selection": best if line["selection"] == last else last}
+        if line["selection"] == last and twin in lines:
+            kept.append({**line, "selection": SAME})
+        elif line["selection"] != best or twin not in lines:
+            kept.append(line)
+    return kept
 
 
 def _readable(row: dict[str, Any]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from jaxflow.data import Split
 from jaxflow.evaluation.calibration import Calibration
 from jaxflow.evaluation.curves import histogram_figure, roc_figure
 from jaxflow.evaluation.metrics import roc_points
-from jaxflow.evaluation.pictures import Example, grid, panel, save_figure
+from jaxflow.evaluation.pictures import Example, Scale, grid, panel, save_figure
 from jaxflow.evaluation.report import Picture, write_report
 from jaxflow.evaluation.tables import ResultRow, write_scores_csv
 from jaxflow.files import write_json
@@ -23,6 +23,11 @@ class Scored:
 
     maps: np.ndarray
     calibration: Calibration | None
+
+    @property
+    def scale(self) -> Scale | None:
+        """Return what pictures need, or None where something lacks."""
+        return self.calibration.scale if self.calibration else None
 
     @functools.cached_property
     def scores(self) -> np.ndarray:
@@ -78,7 +83,7 @@ def write_run_report(
         {
             name: value.scores >= value.calibration.image_threshold
             for name, value in columns.items()
-            if value.calibration
+            if value.calibration and value.calibration.image_threshold is not None
         },
     )
     drawn = _pictures(folder, test, images, masks, scored[shown], pictures)
@@ -102,9 +107,9 @@ def _pictures(
     scored: Scored,
     count: int,
 ) -> list[Picture]:
-    if scored.calibration is None:
+    scale, scores = scored.scale, scored.scores
+    if scale is None:
         return []
-    scale, scores = scored.calibration.scale, scored.scores
     drawn = []
     for i in choose(test.labels, test.defects, scores, scale.image_threshold, count):
         example = _example(i, test, images, masks, scored)

@@ -1,6 +1,7 @@
 """Result rows as tables and CSV."""
 
 import csv
+import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from jaxflow.errors import InputError
 from jaxflow.files import write_atomically
 
 MISSING = "–"
+# The selection of a row that stands for two, whose parameters are the same.
+SAME = "last = best by validation likelihood"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class ResultRow:
     def name(self) -> str:
         """The selection, marked if it is an oracle."""
         return f"{self.selection} (oracle)" if self.oracle else self.selection
+
+
+def apart(row: ResultRow) -> list[ResultRow]:
+    """Return a row, or the two of `last` and `best` that it stands for."""
+    if row.selection != SAME:
+        return [row]
+    return [dataclasses.replace(row, selection=name) for name in SAME.split(" = ")]
 
 
 def result_table(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import jaxflow
+from jaxflow.checks import check_config
 from jaxflow.command_line import warn
 from jaxflow.config import KEYS, load_config, override
-from jaxflow.experiment import check_config
 
 CONFIGS = sorted((Path(jaxflow.__file__).parents[1] / "configs").glob("*.py"))
 

@@ -76,6 +76,13 @@ def test_a_workdir_of_another_config_is_left_alone_and_the_keys_are_named(
     )
     assert "config.model.clamp is 2.0 there and 1.5 here" in line
     assert "config.training.epochs is 2 there and 3 here" in line
+    line = mistake(
+        "train",
+        f"--config={config_file}",
+        f"--workdir={workdir}",
+        "--config.training.epochs=1",
+    )
+    assert "config.training.epochs is 2 there and 1 here" in line
     assert "config.seed" not in line
     assert (workdir / "run.json").read_bytes() == before
 
@@ -134,7 +141,12 @@ def test_evaluation_prints_its_table_and_where_the_report_is(evaluated):
     assert outcome.code == 0, outcome
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["selection", "score", *METRICS]
-    assert len(lines) == 7
+    # The last epoch is the best: two scores in a row each, and what the threshold promises.
+    assert [line[:4] for line in lines[1:3]] == ["last"] * 2
+    assert len(lines) == 6
+    assert "last = best by validation likelihood" in lines[1]
+    assert "from 1 held-out normal image it promises at most 50.0 % false alarms" in lines[3]
+    assert "quantile 0.95 asks for 5 %, which takes 19 held-out images" in lines[3]
     folder = workdir / "evaluation"
     assert lines[-2] == f"pictures: {folder / 'overview.png'} and {folder / 'pictures'}"
     assert lines[-1] == f"report: {workdir / 'evaluation/index.html'}"
