@@ -1,7 +1,8 @@
-"""Measure the speed, the size and the memory of a detector, on whatever device is there.
+r"""Measure the speed, the size and the memory of a detector, on whatever device is there.
 
     python -m jaxflow.benchmark --config=configs/fastflow_resnet18.py
-    python -m jaxflow.benchmark --table=fastflow-1 --encoders=resnet18,wide_resnet50_2
+    python -m jaxflow.benchmark --table=fastflow-1 \
+        --encoders=resnet18,wide_resnet50_2
 
 With --config: the encoder alone and scoring (images to anomaly maps) at each of --batch_sizes, and
 one training step, on kept features and on images, at the config's batch size. With --table: the

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
@@ -75,14 +76,16 @@ def run(
 
 def define_config(values: flags.FlagValues) -> None:
     """Define `--config=FILE`; `--config.KEY=VALUE` then changes a key of it."""
-    flags.DEFINE_string("config", None, "configuration file", flag_values=values)
+    flags.DEFINE_string(
+        "config", None, "configuration: a Python file, which is run", flag_values=values
+    )
 
 
 def define_trained_run(values: flags.FlagValues) -> None:
     """Define `--workdir` of a trained run, and `--weights` of its encoder."""
     flags.DEFINE_string("workdir", None, "folder of a trained run", flag_values=values)
     flags.DEFINE_string(
-        "weights", None, "where the encoder's weights lie now, if moved", flag_values=values
+        "weights", None, "file of the encoder's weights, if it was moved", flag_values=values
     )
 
 
@@ -194,11 +197,25 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _help(doc: str | None, values: flags.FlagValues) -> str:
-    lines = [(doc or "").strip(), "", "Flags:"]
+    paragraphs = (doc or "").strip().split("\n\n")
+    lines = ["\n\n".join(p if p.startswith(" ") else _fill(p) for p in paragraphs), "", "Flags:"]
     for name in sorted(values):
         flag = values[name]
-        default = "" if flag.default is None else f" [{flag.default}]"
-        lines.append(f"  --{'[no]' if flag.boolean else ''}{name}  {flag.help}{default}")
+        default = "" if flag.default in (None, []) else f" [{flag.default}]"
+        lines.append(f"  --{'[no]' if flag.boolean else ''}{name}{default}")
+        lines.append(_fill(flag.help or "", "      "))
     if "config" in values:
         lines += ["", "Keys, as --config.KEY=VALUE after --config [default]:", describe_keys()]
     return "\n".join(lines)
+
+
+def _fill(text: str, indent: str = "") -> str:
+    """Wrap text to a terminal of 80 columns."""
+    wrapper = textwrap.TextWrapper(
+        80,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrapper.fill(" ".join(text.split()))

@@ -1,9 +1,12 @@
 r"""Compare variants under one protocol: configs x choices x categories x seeds in one table.
 
-    python -m jaxflow.compare --configs=configs/fastflow_resnet18.py --workdir=runs/ablation \
-        --set=data.name=magnetic_tile --set=data.data_dir=PATH --set=training.epochs=4 \
-        --vary=model.normalization=none,layer_norm --vary=model.coupling=affine,additive
-    python -m jaxflow.compare --table=fastflow-5 --workdir=runs/kernels --set=data.data_dir=PATH
+    python -m jaxflow.compare --configs=configs/fastflow_resnet18.py \
+        --workdir=runs/ablation --set=data.name=magnetic_tile \
+        --set=data.data_dir=PATH --set=training.epochs=4 \
+        --vary=model.normalization=none,layer_norm \
+        --vary=model.coupling=affine,additive
+    python -m jaxflow.compare --table=fastflow-5 --workdir=runs/kernels \
+        --set=data.data_dir=PATH
 
 Writes comparison.md, .csv and .json into the workdir: for each variant the mean over categories
 and seeds, and the standard deviation over seeds; with several categories, comparison_categories.csv
@@ -67,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _define(values: flags.FlagValues) -> None:
-    flags.DEFINE_list("configs", None, "configuration files", flag_values=values)
+    flags.DEFINE_list(
+        "configs", None, "configurations: Python files, which are run", flag_values=values
+    )
     flags.DEFINE_string("table", None, f"a paper's table: {', '.join(TABLES)}", flag_values=values)
     flags.DEFINE_list("rows", None, "rows of --table; default: all", flag_values=values)
     flags.DEFINE_string(
@@ -83,7 +88,7 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "categories", [], "categories; default: the table's or the config's", flag_values=values
     )
-    flags.DEFINE_list("seeds", ["0"], "seeds", flag_values=values)
+    flags.DEFINE_list("seeds", ["0"], "seeds of the runs, separated by commas", flag_values=values)
     flags.DEFINE_bool("oracle", False, "add best on test, marked", flag_values=values)
 
 
@@ -233,7 +238,7 @@ def _run_all(
     """Run the cells; return the finished ones, and for each failed one's name the reason."""
     finished: list[Finished] = []
     failed: dict[str, str] = {}
-    for cell in tqdm(cells, unit="cell", desc="comparison"):
+    for cell in tqdm(cells, unit="cell", desc="comparison", disable=None):
         try:
             finished.append(_run(cell, folder, oracle))
         except RunStopped as error:

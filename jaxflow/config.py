@@ -15,49 +15,69 @@ from jaxflow.errors import InputError
 
 # key, default, meaning. An empty string or tuple stands for "the default of what is named".
 KEYS: tuple[tuple[str, object, str], ...] = (
-    ("seed", 0, "of the parameters, the order of the data and the held-out images"),
-    ("data.name", "textures", "data set: textures, folder, mvtec_ad, magnetic_tile, ..."),
-    ("data.category", "", "of the data set named; an unknown one lists those that exist"),
-    ("data.data_dir", "", "folder of the images as downloaded"),
-    ("data.cache_dir", "", "where prepared data are kept (default: ~/tensorflow_datasets)"),
+    ("seed", 0, "seeds parameter initialization, data order and the validation split"),
+    ("data.name", "textures", "data set, such as textures, folder, mvtec_ad or magnetic_tile"),
+    ("data.category", "", "category of the data set; an unknown one lists those that exist"),
+    ("data.data_dir", "", "folder of the downloaded images"),
+    ("data.cache_dir", "", "folder of prepared data; empty: ~/tensorflow_datasets"),
     ("data.image_size", (256, 256), "height and width of the encoder's input, pixels"),
-    ("data.validation_fraction", 0.1, "part of the normal training images held out"),
-    ("data.augmentation", "none", "of training images: none, fastflow or cflow"),
-    ("encoder.name", "resnet18", "frozen encoder"),
-    ("encoder.stages", (), "feature maps read: stages of a CNN, blocks of a transformer"),
-    ("encoder.weights", "hub", "hub, the path of a .safetensors file, or random"),
-    ("encoder.tag", "", "training recipe of the weights, such as tv_in1k"),
-    ("encoder.revision", "", "of the hub's repository"),
-    ("encoder.random_if_unreachable", False, "go on with random weights where the hub is not"),
-    ("model.flow", "fastflow", "fastflow or cflow"),
-    ("model.steps", 8, "coupling steps of each flow"),
-    ("model.kernel_sizes", (3, 1), "of FastFlow's convolutions, repeated over the steps"),
-    ("model.hidden_ratio", 1.0, "hidden width over the channels that condition"),
-    ("model.clamp", 2.0, "bound of a coupling's log-scale"),
-    ("model.coupling", "affine", "affine or additive"),
-    ("model.log_scale", "tanh", "tanh or unit_slope_tanh"),
-    ("model.permutation", "hard", "hard or soft"),
-    ("model.normalization", "layer_norm", "none, layer_norm, layer_norm_affine or standardize"),
-    ("model.condition", "none", "what flows are told besides the maps: none or position"),
-    ("model.condition_dim", 128, "channels of the position code, a multiple of 4"),
-    ("model.dtype", "float32", "compute dtype of the conditioners: float32, bfloat16, float64"),
-    ("training.epochs", 500, "passes over the training images"),
-    ("training.batch_size", 32, "images of a step, over all devices"),
-    ("training.vectors", 0, "feature vectors of an optimizer step (CFLOW); 0: whole maps"),
-    ("training.loss", "nll", "nll or log_sigmoid"),
-    ("training.optimizer", "adam_l2", "adam_l2 or adamw"),
-    ("training.learning_rate", 1e-3, "of the optimizer"),
-    ("training.schedule", "constant", "of the learning rate: constant or cosine_warmup"),
-    ("training.warmup_epochs", 2, "epochs that cosine_warmup rises for"),
-    ("training.weight_decay", 1e-5, "of the optimizer"),
-    ("training.validate_every", 1, "epochs between validations and checkpoints"),
-    ("training.keep_all", False, "keep all checkpoints, which the oracle best on test needs"),
-    ("training.feature_memory_gib", 8.0, "kept features above this size go to a file"),
-    ("evaluation.score", "probability", "of decisions and pictures: probability, nll or cflow"),
-    ("evaluation.test_maximum", False, "add cflow by the test set's maximum, marked as an oracle"),
-    ("evaluation.batch_size", 32, "images scored at once, over this host's devices"),
-    ("evaluation.image_quantile", 0.95, "of normal validation scores: the image threshold"),
-    ("evaluation.pixel_quantile", 0.995, "of normal validation pixels: the pixel threshold"),
+    ("data.validation_fraction", 0.1, "fraction of normal training images held out for validation"),
+    ("data.augmentation", "none", "augmentation of training images: none, fastflow or cflow"),
+    ("encoder.name", "resnet18", "name of the frozen encoder"),
+    ("encoder.stages", (), "stages (CNN) or blocks (transformer) whose maps are used"),
+    ("encoder.weights", "hub", "encoder weights: hub, the path of a .safetensors file, or random"),
+    ("encoder.tag", "", "training recipe of the encoder weights, such as tv_in1k"),
+    ("encoder.revision", "", "branch, tag or commit of the hub's repository"),
+    ("encoder.random_if_unreachable", False, "use random weights where the hub cannot be reached"),
+    ("model.flow", "fastflow", "flow of each feature map: fastflow or cflow"),
+    ("model.steps", 8, "number of coupling steps of each flow"),
+    (
+        "model.kernel_sizes",
+        (3, 1),
+        "FastFlow's kernel sizes, repeated over the steps",
+    ),
+    ("model.hidden_ratio", 1.0, "hidden width divided by the channels that condition"),
+    ("model.clamp", 2.0, "bound of the absolute log-scale of a coupling"),
+    ("model.coupling", "affine", "kind of coupling: affine or additive"),
+    ("model.log_scale", "tanh", "form of the log-scale: tanh or unit_slope_tanh"),
+    ("model.permutation", "hard", "channel permutation between steps: hard or soft"),
+    (
+        "model.normalization",
+        "layer_norm",
+        "none, layer_norm, layer_norm_affine, standardize",
+    ),
+    ("model.condition", "none", "condition of the flows: none or position"),
+    ("model.condition_dim", 128, "channels of the position encoding, a multiple of 4"),
+    ("model.dtype", "float32", "compute dtype of the flows: float32, bfloat16 or float64"),
+    ("training.epochs", 500, "number of passes over the training images"),
+    ("training.batch_size", 32, "images in a training step, over all devices"),
+    ("training.vectors", 0, "feature vectors in an optimizer step (CFLOW); 0: whole maps"),
+    ("training.loss", "nll", "training loss: nll or log_sigmoid"),
+    ("training.optimizer", "adam_l2", "optimizer: adam_l2 or adamw"),
+    ("training.learning_rate", 1e-3, "learning rate of the optimizer"),
+    ("training.schedule", "constant", "learning-rate schedule: constant or cosine_warmup"),
+    ("training.warmup_epochs", 2, "epochs in which cosine_warmup raises the learning rate"),
+    ("training.weight_decay", 1e-5, "weight decay of the optimizer"),
+    ("training.validate_every", 1, "number of epochs between validations and checkpoints"),
+    ("training.keep_all", False, "keep all checkpoints; evaluate --oracle needs them"),
+    ("training.feature_memory_gib", 8.0, "size above which kept features go to a file, GiB"),
+    (
+        "evaluation.score",
+        "probability",
+        "deciding score: probability, nll or cflow",
+    ),
+    (
+        "evaluation.test_maximum",
+        False,
+        "add cflow with the test set's maximum, an oracle",
+    ),
+    ("evaluation.batch_size", 32, "images in a scoring step, over this host's devices"),
+    ("evaluation.image_quantile", 0.95, "quantile of validation image scores: the image threshold"),
+    (
+        "evaluation.pixel_quantile",
+        0.995,
+        "quantile of validation pixels: the pixel threshold",
+    ),
 )
 
 
@@ -108,9 +128,8 @@ def cflow_config() -> ml_collections.ConfigDict:
 
 
 def describe_keys() -> str:
-    """Return one line a key: name, default, meaning."""
-    width = max(len(key) for key, _, _ in KEYS)
-    return "\n".join(f"  {key:<{width}}  {meaning} [{default}]" for key, default, meaning in KEYS)
+    """Return for each key its name, its default and, indented below, its meaning."""
+    return "\n".join(f"  {key} [{default}]\n      {meaning}" for key, default, meaning in KEYS)
 
 
 def load_config(path: str) -> ml_collections.ConfigDict:

@@ -25,7 +25,7 @@ from absl import flags
 from jaxflow import command_line
 from jaxflow.command_line import say, warn
 from jaxflow.data import TEST_SETS, AnomalyDataset, Split, read_images, read_masks
-from jaxflow.detectors import Detector
+from jaxflow.detectors import MEANINGS, Detector
 from jaxflow.errors import InputError
 from jaxflow.evaluation import image_auroc
 from jaxflow.evaluation.calibration import (
@@ -74,16 +74,20 @@ class Evaluated(NamedTuple):
 def _define(values: flags.FlagValues) -> None:
     command_line.define_trained_run(values)
     flags.DEFINE_bool(
-        "oracle", False, "add best on test; needs training.keep_all", flag_values=values
+        "oracle", False, "add best on test, marked; needs training.keep_all", flag_values=values
     )
     flags.DEFINE_integer(
         "pictures", 24, "number of images drawn", lower_bound=0, flag_values=values
     )
     flags.DEFINE_enum(
-        "test_set", "original", sorted(TEST_SETS), "which test images", flag_values=values
+        "test_set",
+        "original",
+        sorted(TEST_SETS),
+        "test images: as they are, or disturbed as in FastFlow's supplement",
+        flag_values=values,
     )
     flags.DEFINE_string(
-        "data_dir", None, "where the data lie now, if they were moved", flag_values=values
+        "data_dir", None, "folder of the images, if it was moved", flag_values=values
     )
     command_line.define_decision(values)
 
@@ -163,6 +167,7 @@ def evaluate(
     if oracle:
         selections["oracle"] = _oracle(config, workdir, detector, images, test.labels, deciding)
     maps = _score(config, detector, selections, images)
+    shown = ("best" if "best" in maps else "last", deciding)
     rows, scored = [], {}
     for name, by_score in maps.items():
         for score, values in by_score.items():
@@ -170,11 +175,9 @@ def evaluate(
             row = _row(name, score, selections[name], values, test, masks, calibration)
             rows.append(dataclasses.replace(row, selection=titles[name]))
             scored[name, score] = Scored(values, calibration)
-    shown = ("best" if "best" in maps else "last", deciding)
     promise = calibrations[shown[0]][deciding].promise()
     if promise:
-        promise = f"{deciding}, {titles[shown[0]]}: {promise}"
-        notes.append(f"{promise}.")
+        notes.append(promise := f"{deciding}, {titles[shown[0]]}: {promise}.")
     write_run_report(
         _folder(workdir, test_set),
         title=f"{dataset.name} · {dataset.category} · {encoder.name}",
@@ -186,7 +189,7 @@ def evaluate(
         scored=scored,
         shown=shown,
         pictures=pictures,
-        notes=notes,
+        notes=notes + [f"{score}: {MEANINGS[score]}" for score in detector.scores],
     )
     return Evaluated(rows, promise)
 

@@ -1,7 +1,7 @@
 r"""Generate a feature map: disturb a region of an image's latents and run the flow backwards.
 
-    python -m jaxflow.generate --workdir=runs/leather --input=leather.png --output=generated.png \
-        --region=0.4,0.4,0.2,0.2 --noise=2
+    python -m jaxflow.generate --workdir=runs/leather --input=leather.png \
+        --output=generated.png --region=0.4,0.4,0.2,0.2 --noise=2
 
 The picture shows the input, one channel of its (normalized) feature map, the probability of the
 latents exp(-mean z^2 / 2), the same with noise in the region, and the channel that the inverse of
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _define(values: flags.FlagValues) -> None:
     command_line.define_trained_run(values)
     command_line.define_selection(values)
-    flags.DEFINE_string("input", None, "image", flag_values=values)
+    flags.DEFINE_string("input", None, "image file to start from", flag_values=values)
     flags.DEFINE_string("output", None, "png file to write", flag_values=values)
     flags.DEFINE_list(
         "region",
@@ -56,7 +56,7 @@ def _define(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_float(
-        "noise", 2.0, "standard deviation of the noise; latents have 1", flag_values=values
+        "noise", 2.0, "standard deviation of the noise; that of latents is 1", flag_values=values
     )
     flags.DEFINE_integer(
         "channel", None, "channel shown; default: the one that changes most", flag_values=values
@@ -65,7 +65,7 @@ def _define(values: flags.FlagValues) -> None:
         "map", 1, "which feature map, 1 is the finest", lower_bound=1, flag_values=values
     )
     flags.DEFINE_integer(
-        "seed", 0, "of the noise", lower_bound=0, upper_bound=2**32 - 1, flag_values=values
+        "seed", 0, "seed of the noise", lower_bound=0, upper_bound=2**32 - 1, flag_values=values
     )
 
 

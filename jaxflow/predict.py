@@ -1,6 +1,7 @@
-"""Score images with a trained run.
+r"""Score images with a trained run.
 
-    python -m jaxflow.predict --workdir=runs/tiles --input=photos --output=scored
+    python -m jaxflow.predict --workdir=runs/tiles --input=photos \
+        --output=scored
 
 Writes into the output folder scores.csv (score and decision of each image) and, for each image, a
 picture with heat map and predicted mask. --input takes images and folders, separated by commas. An
@@ -57,9 +58,11 @@ def _define(values: flags.FlagValues) -> None:
     command_line.define_trained_run(values)
     command_line.define_selection(values)
     command_line.define_decision(values)
-    flags.DEFINE_list("input", None, "images and folders of images", flag_values=values)
+    flags.DEFINE_list(
+        "input", None, "images and folders of images, separated by commas", flag_values=values
+    )
     flags.DEFINE_string("output", None, "folder for the results", flag_values=values)
-    flags.DEFINE_bool("pictures", True, "draw a picture an image", flag_values=values)
+    flags.DEFINE_bool("pictures", True, "draw a picture of each image", flag_values=values)
 
 
 class _Model(NamedTuple):

@@ -1,7 +1,8 @@
 r"""Train a detector on normal images.
 
-    python -m jaxflow.train --config=configs/fastflow_resnet18.py --workdir=runs/tiles \
-        --config.data.name=magnetic_tile --config.data.data_dir=PATH
+    python -m jaxflow.train --config=configs/fastflow_resnet18.py \
+        --workdir=runs/tiles --config.data.name=magnetic_tile \
+        --config.data.data_dir=PATH
 
 The workdir keeps run.json (what the run is made of), checkpoints/ and best/ (the latest and the
 best by validation likelihood), metrics.jsonl, and calibration.json (thresholds from held-out

@@ -6,6 +6,7 @@ from jaxflow.detectors.normalization import NORMALIZATIONS, channel_statistics, 
 from jaxflow.detectors.pyramid import FlowPyramid, Latent
 from jaxflow.detectors.scores import (
     MAXIMA,
+    MEANINGS,
     SCORES,
     SCORES_WITH_MAXIMA,
     USUAL_SCORES,
@@ -23,6 +24,7 @@ from jaxflow.detectors.scores import (
 __all__ = [
     "CONDITIONS",
     "MAXIMA",
+    "MEANINGS",
     "NORMALIZATIONS",
     "SCORES",
     "SCORES_WITH_MAXIMA",

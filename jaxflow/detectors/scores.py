@@ -95,6 +95,16 @@ USUAL_SCORES = ("probability", "nll")
 SCORES_WITH_MAXIMA = ("cflow",)
 MAXIMA = "log_prob_maxima"
 
+# What a score means, in words for its readers.
+MEANINGS = {
+    "probability": "-exp(-mean z²/2) of the latents z: from -1 for a position that is most normal "
+    "to 0 for one that is not. It is a score, not a chance: only its order counts.",
+    "nll": "the exact negative log-likelihood of the features in nats per dimension. The larger, "
+    "the less likely; it has no fixed zero.",
+    "cflow": "the number of feature maps minus their likelihoods relative to the largest seen on "
+    "the training set, added up: 0 is as likely as the likeliest normal position.",
+}
+
 
 def anomaly_map(
     latents: Sequence[Latent],

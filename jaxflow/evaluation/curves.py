@@ -86,7 +86,7 @@ def histogram_figure(
             axes.stairs(shares, edges, fill=True, color=color, alpha=0.5, label=label)
             axes.stairs(shares, edges, color=color, linewidth=1)
     if threshold is not None:
-        label = f"threshold {threshold:.4g}"
+        label = f"image threshold {threshold:.4g}"
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=label)
     axes.set_xlabel(drawable(name), fontsize=8, color=INK, parse_math=False)
     axes.set_ylabel("share of images", fontsize=8, color=INK)

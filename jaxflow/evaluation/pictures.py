@@ -188,7 +188,7 @@ def _caption(figure: Figure, example: Example, scale: Scale) -> None:
         _text(figure, width - 0.08, 0.14, example.defect, ha="right", color=QUIET)
     relation = "≥" if example.anomaly_score >= scale.image_threshold else "<"
     decision = example.decision(scale)
-    line = f"{decision}: score {example.anomaly_score:.4g} {relation} threshold "
+    line = f"{decision}: score {example.anomaly_score:.4g} {relation} image threshold "
     _text(
         figure, 0.08, 0.33, f"{line}{scale.image_threshold:.4g}", ha="left", color=COLORS[decision]
     )
@@ -216,7 +216,7 @@ def _color_bar(figure: Figure, box: tuple[float, float, float, float], scale: Sc
     ticks = [(scale.low, f"{scale.low:.3g}"), (scale.high, f"{scale.high:.3g}")]
     threshold, span = scale.pixel_threshold, scale.high - scale.low
     if scale.low + 0.1 * span < threshold < scale.high - 0.1 * span:
-        ticks.insert(1, (threshold, f"{threshold:.3g}\nthreshold"))
+        ticks.insert(1, (threshold, f"{threshold:.3g}\npixel\nthreshold"))
         axes.axhline(threshold, color="white", linewidth=1.2)
     bar.set_ticks([value for value, _ in ticks], labels=[text for _, text in ticks])
     axes.tick_params(labelsize=6.5, length=0, pad=3, colors=QUIET)

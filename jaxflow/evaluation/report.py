@@ -64,13 +64,13 @@ class Picture:
     Attributes:
       path: relative to the page's folder, with forward slashes.
       caption: one line below it; it also stands for the picture where that cannot be seen.
-      mistake: whether the image was judged wrongly: mistakes are shown first, and marked.
+      mistake: what was judged wrongly, such as "missed", or "": mistakes are shown first, marked.
       severity: the larger, the earlier among its kind, such as the distance from the threshold.
     """
 
     path: str
     caption: str
-    mistake: bool = False
+    mistake: str = ""
     severity: float = 0.0
 
 
@@ -107,7 +107,7 @@ def write_report(
     folder = Path(directory)
     if not folder.is_dir():
         raise InputError(f"report: folder {folder} does not exist; make it first")
-    ordered = sorted(pictures, key=lambda picture: (not picture.mistake, -picture.severity))
+    ordered = sorted(pictures, key=lambda picture: (picture.mistake == "", -picture.severity))
     sections = [
         _section("Results", _results(rows, MAIN_METRICS, "Higher is better; 1 is perfect.")),
         _section("Decisions", _decisions(rows)),
@@ -191,7 +191,7 @@ def _figures(folder: Path, pictures: Sequence[Picture], kind: str) -> str:
             raise InputError(
                 f"report: picture {picture.path} is not a file in {folder}; write it there first"
             )
-        mark = '<span class="mark">mistake</span> ' if picture.mistake else ""
+        mark = f'<span class="mark">{escape(picture.mistake)}:</span> ' if picture.mistake else ""
         caption = escape(picture.caption)
         lines.append(
             f'<figure><img src="{escape(quote(picture.path))}" alt="{caption}" loading="lazy">'

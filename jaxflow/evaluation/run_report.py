@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def write_run_report(
     Returns:
       The path of index.html.
     """
+    _remove_pictures(folder)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     (folder / "curves").mkdir(exist_ok=True)
     columns = {f"{selection}_{score}": value for (selection, score), value in scored.items()}
@@ -99,6 +101,14 @@ def write_run_report(
     )
 
 
+def _remove_pictures(folder: Path) -> None:
+    """Remove the pictures of an earlier evaluation, and no file of another name."""
+    old = [path for path in folder.glob("pictures/*.png") if re.fullmatch(r"\d{5,}", path.stem)]
+    old += [folder / name for name in ("curves/roc.png", "curves/histogram.png", "overview.png")]
+    for path in old:
+        path.unlink(missing_ok=True)
+
+
 def _pictures(
     folder: Path,
     test: Split,
@@ -118,14 +128,18 @@ def _pictures(
         drawn.append(
             Picture(
                 path.as_posix(),
-                f"{example.name}: {example.decision(scale)}",
-                mistake=example.verdict(scale) not in ("", "correct"),
+                f"{example.name}: called {example.decision(scale)}, is {_truth(example)}",
+                mistake=example.verdict(scale).replace("correct", ""),
                 severity=abs(float(scores[i]) - scale.image_threshold),
             )
         )
     overview = [_example(i, test, images, masks, scored) for i in medians(test.defects, scores)]
     save_figure(folder / "overview.png", grid(overview[:6], scale))
     return drawn
+
+
+def _truth(example: Example) -> str:
+    return example.defect or "anomalous" if example.label else "normal"
 
 
 def _example(

@@ -141,7 +141,7 @@ class Trainer:
             initial=start,
             unit="step",
             dynamic_ncols=True,
-            disable=not self._leads,
+            disable=None if self._leads else True,  # None: without a terminal.
         )
 
     def _after_step(self, step: int, state: TrainState, bar: tqdm) -> None:
@@ -179,7 +179,7 @@ class Trainer:
                 raise self._not_finite(
                     f"the validation loss is {record['validation_nll']} after step {step}"
                 )
-            self._report(record, bar)
+        self._report(record, bar)
         self._records.append(record)
         # The log first: what a kill leaves in it without a checkpoint, the next start drops.
         if self._leads:
@@ -190,9 +190,10 @@ class Trainer:
 
     def _report(self, record: dict[str, Any], bar: tqdm) -> None:
         if self._leads:
+            held_out = record.get("validation_nll")
+            validation = "" if held_out is None else f", validation {held_out:.4f}"
             bar.write(
-                f"epoch {record['epoch']}: train {record['train_nll']:.4f}, "
-                f"validation {record['validation_nll']:.4f} nats/dim"
+                f"epoch {record['epoch']}: train {record['train_nll']:.4f}{validation} nats/dim"
             )
 
     def _checkpoint(self, step: int, state: TrainState, validation_nll: float | None) -> None:

@@ -100,10 +100,10 @@ def test_panel_has_its_size_and_no_tile_is_cut_off(tmp_path, height, width):
 
 def test_panel_names_score_threshold_and_decision():
     text = " ".join(words(pictures.panel(example(), SCALE)))
-    assert "anomalous: score 1.8 ≥ threshold 1.5" in text
+    assert "anomalous: score 1.8 ≥ image threshold 1.5" in text
     assert "correct" in text
     text = " ".join(words(pictures.panel(example(score=1.2), SCALE)))
-    assert "normal: score 1.2 < threshold 1.5" in text
+    assert "normal: score 1.2 < image threshold 1.5" in text
     assert "missed" in text
 
 
@@ -178,7 +178,7 @@ def test_histogram_counts_every_image_once_and_marks_the_threshold(tmp_path, tai
     assert [patch.get_data().values.sum() for patch in filled] == pytest.approx([1.0, 1.0])
     assert axes.get_lines()[0].get_xdata() == [0.7, 0.7]
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == ["normal (40)", "anomalous (20)", "threshold 0.7"]
+    assert texts == ["normal (40)", "anomalous (20)", "image threshold 0.7"]
     pictures.save_figure(tmp_path / "histogram.png", figure)
 
 

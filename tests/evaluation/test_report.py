@@ -97,13 +97,13 @@ def test_worst_mistakes_come_first(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(b"png")
     pictures = [
         Picture("a.png", "A", severity=9.0),
-        Picture("b.png", "B", mistake=True, severity=0.1),
-        Picture("c.png", "C", mistake=True, severity=0.7),
+        Picture("b.png", "B", mistake="missed", severity=0.1),
+        Picture("c.png", "C", mistake="missed", severity=0.7),
         Picture("d.png", "D", severity=10.0),
     ]
     text = write(tmp_path, pictures=pictures)
     assert re.findall(r'src="(.)\.png"', text) == ["c", "b", "d", "a"]
-    assert text.count(">mistake<") == 2
+    assert text.count(">missed:<") == 2
 
 
 def test_pictures_that_are_missing_or_outside_are_refused(tmp_path):
