@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxflow.detectors.conditions import CONDITIONS
 from jaxflow.detectors.normalization import NORMALIZATIONS
 from jaxflow.flows import position_log_prob
-from jaxflow.flows.coupling import check_choice
+from jaxflow.flows.arguments import check_choice
 
 
 class Latent(NamedTuple):
