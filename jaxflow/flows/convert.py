@@ -29,8 +29,8 @@ def from_freia(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     steps = sorted({int(m[1]) for name in arrays if (m := _STEP.match(name))})
     if not steps:
         raise ValueError("no array is named module_list.<step>.*, so this is no SequenceINN")
-    if missing := sorted(set(range(steps[-1])) - set(steps)):
-        raise ValueError(f"step {missing[0]} of {steps[-1] + 1} has no array")
+    if absent := sorted(set(range(steps[-1])) - set(steps)):
+        raise ValueError(f"step {absent[0]} of {steps[-1] + 1} has no array")
     params, constants = {}, {}
     for i in steps:
         prefix = f"module_list.{i}."
