@@ -93,9 +93,9 @@ def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
 def test_an_input_that_no_flow_takes_is_named(member, build, given, got):
     case = build(member, np.float32)
     for method, name in (("forward_and_log_det", "x"), ("inverse_and_log_det", "z")):
-        with pytest.raises(ValueError) as caught:
+        message = "^" + re.escape(got.replace("x", name, 1))
+        with pytest.raises(ValueError, match=message):
             case.on_params(case.params, given(case.x), case.condition, method=method)
-        assert str(caught.value) == got.replace("x", name, 1)
 
 
 def test_a_condition_that_no_flow_takes_is_named(member, build):
@@ -117,7 +117,7 @@ def test_a_condition_that_no_flow_takes_is_named(member, build):
 def test_variables_of_other_channels_or_without_constants_are_named(permutation):
     flow = CFlowDecoder(steps=1, permutation=permutation)
     variables = flow.init(jax.random.key(0), jnp.zeros((2, 6)))
-    with pytest.raises(ValueError, match="^channels must be 6, as in the variables, got 8$"):
+    with pytest.raises(ValueError, match="^channels must be 6, as in the variables, got 8"):
         flow.apply(variables, jnp.zeros((2, 8)), method="inverse_and_log_det")
     with pytest.raises(ValueError, match="^variables must hold the collection constants"):
         flow.apply({"params": variables["params"]}, jnp.zeros((2, 6)))
@@ -167,12 +167,12 @@ def test_a_torch_array_of_another_shape_is_named(name, change, message):
     state = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
     state["w_perm"] = np.eye(6, dtype=np.float32)
     whole = {f"module_list.0.{key}": value for key, value in state.items()}
-    CFlowDecoder(steps=1).apply(from_freia(whole), jnp.zeros((1, 6)))
+    CFlowDecoder(steps=1, hidden_ratio=4 / 3).apply(from_freia(whole), jnp.zeros((1, 6)))
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         from_freia({**whole, f"module_list.0.{name}": change(state[name])})
     with pytest.raises(ValueError, match="^step 0 has subnet.4.weight, but"):
         from_freia({**whole, "module_list.0.subnet.4.weight": np.zeros((2, 2))})
-    with pytest.raises(ValueError, match="^step 1 of 3 has no array$"):
+    with pytest.raises(ValueError, match="^step 1 of 3 has no array"):
         from_freia({**whole, "module_list.2.w_perm": state["w_perm"]})
 
 
