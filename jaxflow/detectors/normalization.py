@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxflow.flows.arguments import check_channels, per_channel, widen
+
 _EPSILON = 1e-5
 
 
@@ -36,11 +38,12 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, float]:
         """Return the normalized x f[b, h, w, c] and 0."""
+        x = widen(x)
         x = x - x.mean((1, 2, 3), keepdims=True)
         x = x * jax.lax.rsqrt(jnp.square(x).mean((1, 2, 3), keepdims=True) + _EPSILON)
         if self.affine:
-            x = x * self.param("scale", nn.initializers.ones, x.shape[1:])
-            x = x + self.param("offset", nn.initializers.zeros, x.shape[1:])
+            x = x * self.param("scale", nn.initializers.ones, x.shape[1:])[None]
+            x = x + self.param("offset", nn.initializers.zeros, x.shape[1:])[None]
         return x, 0.0
 
 
@@ -58,7 +61,8 @@ class Standardize(nn.Module):
         channels = x.shape[-1]
         mean = self.variable("constants", "mean", jnp.zeros, (channels,)).value
         std = self.variable("constants", "std", jnp.ones, (channels,)).value
-        return (x - mean) / std, -jnp.log(std).sum()
+        check_channels(channels, mean.shape[0])
+        return (x - per_channel(mean, x)) / per_channel(std, x), -jnp.log(std).sum()
 
 
 NORMALIZATIONS: dict[str, Callable[[], nn.Module]] = {

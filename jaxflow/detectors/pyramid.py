@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxflow.detectors.conditions import CONDITIONS
 from jaxflow.detectors.normalization import NORMALIZATIONS
 from jaxflow.flows import position_log_prob
-from jaxflow.flows.coupling import check_choice
+from jaxflow.flows.arguments import check_array, check_callable, check_choice, check_count
 
 
 class Latent(NamedTuple):
@@ -40,7 +40,7 @@ class FlowPyramid(nn.Module):
 
     Raises:
       ValueError: if the normalization or the condition is unknown, the condition cannot have that
-        many channels, or another number of maps is given.
+        many channels, another number of maps is given, or one is not f[b, h, w, c].
 
     Reference: arXiv 2111.07677, section 3.2; arXiv 2107.12571, section 4.2, for the condition.
     """
@@ -53,6 +53,8 @@ class FlowPyramid(nn.Module):
 
     def setup(self):
         """Make a normalization and a flow for each map."""
+        check_callable("flow", self.flow, "a function that makes a flow")
+        check_count("maps", self.maps)
         check_choice("normalization", self.normalization, NORMALIZATIONS)
         check_choice("condition", self.condition, CONDITIONS)
         self.normalizations = [NORMALIZATIONS[self.normalization]() for _ in range(self.maps)]
@@ -73,6 +75,9 @@ class FlowPyramid(nn.Module):
         """Return each map normalized and the normalization's log_det, nats a position."""
         if len(feature_maps) != self.maps:
             raise ValueError(f"expected {self.maps} feature maps, got {len(feature_maps)}")
+        for i, x in enumerate(feature_maps):
+            if check_array(f"feature_maps[{i}]", x).ndim != 4:
+                raise ValueError(f"feature_maps[{i}] must be f[b, h, w, c], got shape {x.shape}")
         return tuple(
             normalize(x) for x, normalize in zip(feature_maps, self.normalizations, strict=True)
         )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxflow.detectors.pyramid import Latent
+from jaxflow.flows.arguments import check_choice, check_count
 
 
 def image_nll(latents: Sequence[Latent]) -> jax.Array:
@@ -129,8 +130,9 @@ def anomaly_map(
     Reference: arXiv 2111.07677, section 3.3 (bilinear interpolation, no corner alignment, mean
       over the maps); arXiv 2107.12571, section 4.2, for "cflow".
     """
-    if score not in SCORES:
-        raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+    check_choice("score", score, SCORES)
+    if not latents:
+        raise ValueError("latents must hold at least one map, got none")
     return SCORES[score](latents, size, maxima)
 
 
@@ -149,7 +151,12 @@ def upsample(maps: jax.Array, size: tuple[int, int], align_corners: bool = False
 
     Returns:
       f[b, height, width].
+
+    Raises:
+      ValueError: if the size is not two integers of at least 1.
     """
+    for name, length in zip(("height", "width"), size, strict=True):
+        check_count(name, length)
     rows = _interpolation(maps.shape[1], size[0], align_corners).astype(maps.dtype)
     columns = _interpolation(maps.shape[2], size[1], align_corners).astype(maps.dtype)
     return jnp.einsum("Hh,bhw,Ww->bHW", rows, maps, columns, precision="highest")

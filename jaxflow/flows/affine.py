@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxflow.flows.arguments import check_array, check_dtype, per_channel, widen
+
 # softplus with beta 0.5 times 0.1: this start makes the scale exactly 1.
 _THETA_AT_SCALE_ONE = 2.0 * math.log(math.expm1(0.5 * 10.0))
 
@@ -18,7 +20,7 @@ class GlobalAffine(nn.Module):
     which starts at 1 and stays positive.
 
     Attributes:
-      param_dtype: dtype of `theta` f[c] and `offset` f[c].
+      param_dtype: dtype of `theta` f[c] and `offset` f[c]; they are used in at least float32.
 
     Reference: arXiv 1907.02392 (the global affine of FrEIA's all-in-one block).
     """
@@ -28,19 +30,22 @@ class GlobalAffine(nn.Module):
     @nn.compact
     def log_scale_and_offset(self, channels: int) -> tuple[jax.Array, jax.Array]:
         """Return log scale f[c], nats, and offset f[c]."""
+        check_dtype("param_dtype", self.param_dtype)
         theta = self.param(
             "theta", nn.initializers.constant(_THETA_AT_SCALE_ONE), (channels,), self.param_dtype
         )
         offset = self.param("offset", nn.initializers.zeros, (channels,), self.param_dtype)
-        scale = 0.1 * 2.0 * jax.nn.softplus(0.5 * theta)
-        return jnp.log(scale), offset
+        scale = 0.1 * 2.0 * jax.nn.softplus(0.5 * widen(theta))
+        return jnp.log(scale), widen(offset)
 
     def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Map x f[..., c] to z f[..., c]; log_det f[], the same at every position."""
+        x = check_array("x", x)
         log_scale, offset = self.log_scale_and_offset(x.shape[-1])
-        return x * jnp.exp(log_scale) + offset, log_scale.sum()
+        return x * per_channel(jnp.exp(log_scale), x) + per_channel(offset, x), log_scale.sum()
 
     def inverse_and_log_det(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Map z f[..., c] to x f[..., c]; log_det f[] of the inverse."""
+        z = check_array("z", z)
         log_scale, offset = self.log_scale_and_offset(z.shape[-1])
-        return (z - offset) * jnp.exp(-log_scale), -log_scale.sum()
+        return (z - per_channel(offset, z)) * per_channel(jnp.exp(-log_scale), z), -log_scale.sum()

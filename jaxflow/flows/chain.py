@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import jax
 from flax import linen as nn
 
+from jaxflow.flows.arguments import check_sequence
+
 
 class Chain(nn.Module):
     """Compose flows: `z = f_n(... f_1(x))`; log_det is the sum of theirs, per position.
@@ -13,7 +15,7 @@ class Chain(nn.Module):
       links: flows of this package's contract, applied in order.
 
     Raises:
-      ValueError: if there are no links.
+      ValueError: if there are no links, or one is no flow.
     """
 
     links: Sequence[nn.Module]
@@ -26,9 +28,9 @@ class Chain(nn.Module):
         self, x: jax.Array, condition: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Map x f[..., c] to z f[..., c] and log_det f[...], nats."""
-        self._check()
-        x, log_det = self.links[0].forward_and_log_det(x, condition)
-        for link in self.links[1:]:
+        links = _checked(self.links)
+        x, log_det = links[0].forward_and_log_det(x, condition)
+        for link in links[1:]:
             x, step = link.forward_and_log_det(x, condition)
             log_det = log_det + step
         return x, log_det
@@ -37,13 +39,20 @@ class Chain(nn.Module):
         self, z: jax.Array, condition: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Map z f[..., c] to x f[..., c] and the log_det f[...] of the inverse, nats."""
-        self._check()
-        z, log_det = self.links[-1].inverse_and_log_det(z, condition)
-        for link in self.links[-2::-1]:
+        links = _checked(self.links)
+        z, log_det = links[-1].inverse_and_log_det(z, condition)
+        for link in links[-2::-1]:
             z, step = link.inverse_and_log_det(z, condition)
             log_det = log_det + step
         return z, log_det
 
-    def _check(self):
-        if not self.links:
-            raise ValueError("a chain needs at least one flow, got none")
+
+def _checked(links):
+    """Return the links of a chain."""
+    check_sequence("links", links, "a sequence of flows")
+    if not links:
+        raise ValueError("a chain needs at least one flow, got none")
+    for i, link in enumerate(links):
+        if not hasattr(link, "forward_and_log_det"):
+            raise ValueError(f"links[{i}] must be a flow, got {type(link).__name__}")
+    return links

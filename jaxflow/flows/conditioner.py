@@ -7,10 +7,23 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxflow.flows.arguments import (
+    check_array,
+    check_callable,
+    check_condition,
+    check_dtype,
+    check_odd,
+    check_positive,
+    per_channel,
+)
 from jaxflow.flows.convolution import conv_general_dilated
 
 # PyTorch's default for the kernel of a convolution and of a dense layer: U(-1, 1) / sqrt(fan_in).
 fan_in_uniform = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+
+
+# XLA counts the channels of an array in 32 bits.
+_WIDEST = 2**31 - 1
 
 
 def _bias_uniform(fan_in: int) -> Callable:
@@ -20,7 +33,17 @@ def _bias_uniform(fan_in: int) -> Callable:
 
 
 def _hidden_width(ratio: float, channels: int) -> int:
+    check_positive("hidden_ratio", ratio)
+    if ratio * channels > _WIDEST:
+        raise ValueError(f"hidden_ratio must give at most {_WIDEST} hidden channels, got {ratio}")
     return max(1, int(ratio * channels + 0.5))
+
+
+def _check_parts(dtype, param_dtype, output_init) -> None:
+    if dtype is not None:
+        check_dtype("dtype", dtype)
+    check_dtype("param_dtype", param_dtype)
+    check_callable("output_init", output_init, "an initializer")
 
 
 def _join(a: jax.Array, condition: jax.Array | None) -> jax.Array:
@@ -42,7 +65,8 @@ class ConvConditioner(nn.Module):
         faster than zeros, which make the flow start as a permutation.
 
     Raises:
-      ValueError: if `kernel_size` is even, or `a` is not f[..., h, w, c].
+      ValueError: if `kernel_size` is even, hidden_ratio is not positive, a dtype is not floating,
+        `a` is not f[..., h, w, c], or the condition's leading axes do not broadcast to its.
 
     Reference: arXiv 2111.07677, section 3.3 and Figure 2 (b).
     """
@@ -58,10 +82,12 @@ class ConvConditioner(nn.Module):
         self, a: jax.Array, condition: jax.Array | None = None, *, features: int
     ) -> jax.Array:
         """Map a f[..., h, w, c_a] (and condition f[..., h, w, d]) to f[..., h, w, features]."""
-        if self.kernel_size % 2 == 0 or self.kernel_size < 1:
-            raise ValueError(f"kernel_size must be odd and positive, got {self.kernel_size}")
+        check_odd("kernel_size", self.kernel_size)
+        _check_parts(self.dtype, self.param_dtype, self.output_init)
+        a = check_array("a", a)
         if a.ndim < 3:
             raise ValueError(f"a 2D flow takes x[..., h, w, c], got shape with {a.ndim} axes")
+        condition = check_condition(condition, a.shape[:-1])
         hidden = _hidden_width(self.hidden_ratio, a.shape[-1])
         conv = functools.partial(
             nn.Conv,
@@ -100,8 +126,9 @@ class _JointDense(nn.Module):
         )
         of_a, of_condition = jax.lax.split(kernel, widths)
         if condition is not None:
-            bias = bias + jnp.dot(condition, of_condition, precision="highest")
-        return jnp.dot(a, of_a, precision="highest") + bias
+            told = jnp.dot(condition, of_condition, precision="highest")
+            bias = per_channel(bias, told) + told
+        return jnp.dot(a, of_a, precision="highest") + per_channel(bias, a)
 
 
 class DenseConditioner(nn.Module):
@@ -112,6 +139,10 @@ class DenseConditioner(nn.Module):
       dtype: compute dtype; None computes in the dtype of `a`.
       param_dtype: dtype of the parameters.
       output_init: initializer of the last kernel; PyTorch's default.
+
+    Raises:
+      ValueError: if hidden_ratio is not positive, a dtype is not floating, or the condition's
+        leading axes do not broadcast to those of `a`.
 
     Reference: arXiv 2107.12571, section 4.2 (a decoder's subnet: d -> 2d -> ReLU -> out).
     """
@@ -126,6 +157,9 @@ class DenseConditioner(nn.Module):
         self, a: jax.Array, condition: jax.Array | None = None, *, features: int
     ) -> jax.Array:
         """Map a f[..., c_a] (and condition f[..., d] that broadcasts to it) to f[..., features]."""
+        _check_parts(self.dtype, self.param_dtype, self.output_init)
+        a = check_array("a", a)
+        condition = check_condition(condition, a.shape[:-1])
         width = a.shape[-1] + (0 if condition is None else condition.shape[-1])
         hidden = _hidden_width(self.hidden_ratio, width)
         x = _JointDense(hidden, self.dtype, self.param_dtype, name="input")(a, condition)

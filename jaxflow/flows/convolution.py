@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 
 # XLA contracts the images of a weight gradient as if they were channels. A CPU core does 55
 # GFLOP/s with 32 images (64 x 64 positions, 32 to 64 channels), 105 with 8 at a time.
@@ -17,7 +17,7 @@ def conv_general_dilated(
     """Compute `jax.lax.conv_general_dilated`, whose arguments and result these are.
 
     Its derivatives are the same too, forward and backward; on a CPU the weight gradient is summed
-    over groups of images.
+    over groups of images, unless their number is 0 or symbolic.
 
     Args:
       x: f[b, h, w, c], batch first.
@@ -33,6 +33,8 @@ def conv_general_dilated(
         return lax.conv_general_dilated(x, kernel, *options, **named_options)
 
     def in_groups(x, kernel):
+        if export.is_symbolic_dim(x.shape[0]) or x.shape[0] == 0:
+            return plain(x, kernel)
         groups = range(0, x.shape[0], _IMAGES_AT_ONCE)
         return jnp.concatenate([plain(x[i : i + _IMAGES_AT_ONCE], kernel) for i in groups])
 

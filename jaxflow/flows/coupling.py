@@ -7,6 +7,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.flows.affine import GlobalAffine
+from jaxflow.flows.arguments import (
+    check_array,
+    check_callable,
+    check_choice,
+    check_dtype,
+    check_positive,
+    widen,
+)
 from jaxflow.flows.permutation import PERMUTATIONS
 
 
@@ -30,12 +38,6 @@ LOG_SCALES = {"tanh": tanh_log_scale, "unit_slope_tanh": unit_slope_log_scale}
 COUPLINGS = ("affine", "additive")
 
 
-def check_choice(name: str, value: str, choices) -> None:
-    """Raise ValueError naming the choices unless `value` is one of them."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
 class CouplingStep(nn.Module):
     """One step of a flow: coupling, global affine, fixed permutation.
 
@@ -54,7 +56,7 @@ class CouplingStep(nn.Module):
       param_dtype: dtype of the global affine's parameters and of a soft permutation.
 
     Raises:
-      ValueError: if a choice is unknown, clamp is not positive, or c < 2.
+      ValueError: if a choice is unknown, clamp is not positive, x is not floating, or c < 2.
 
     Reference: arXiv 2111.07677, Eq. 5 and 6; arXiv 2510.09452 for the additive form.
     """
@@ -71,8 +73,9 @@ class CouplingStep(nn.Module):
         check_choice("coupling", self.coupling, COUPLINGS)
         check_choice("log_scale", self.log_scale, LOG_SCALES)
         check_choice("permutation", self.permutation, PERMUTATIONS)
-        if self.clamp <= 0:
-            raise ValueError(f"clamp must be positive, got {self.clamp}")
+        check_callable("conditioner", self.conditioner, "a function that makes a module")
+        check_positive("clamp", self.clamp)
+        check_dtype("param_dtype", self.param_dtype)
         self.subnet = self.conditioner()
         self.affine = GlobalAffine(param_dtype=self.param_dtype)
         kwargs = {"param_dtype": self.param_dtype} if self.permutation == "soft" else {}
@@ -86,30 +89,25 @@ class CouplingStep(nn.Module):
         self, x: jax.Array, condition: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Map x f[..., c] to z f[..., c] and log_det f[...], nats."""
-        a, b = self._split(x)
+        a, b = _split(check_array("x", x))
         log_scale, shift = self._log_scale_and_shift(a, b.shape[-1], condition)
         if log_scale is not None:
             b = b * jnp.exp(log_scale)
         z, affine_log_det = self.affine.forward_and_log_det(jnp.concatenate([a, b + shift], -1))
-        return self.shuffle.forward(z), self._log_det(log_scale, a) + affine_log_det
+        return self.shuffle.forward(z), _log_det(log_scale, a) + affine_log_det
 
     def inverse_and_log_det(
         self, z: jax.Array, condition: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Map z f[..., c] to x f[..., c] and the log_det f[...] of the inverse, nats."""
-        y, affine_log_det = self.affine.inverse_and_log_det(self.shuffle.inverse(_widen(z)))
-        a, b = self._split(y)
+        z = widen(check_array("z", z))
+        y, affine_log_det = self.affine.inverse_and_log_det(self.shuffle.inverse(z))
+        a, b = _split(y)
         log_scale, shift = self._log_scale_and_shift(a, b.shape[-1], condition)
         b = b - shift
         if log_scale is not None:
             b = b * jnp.exp(-log_scale)
-        return jnp.concatenate([a, b], -1), affine_log_det - self._log_det(log_scale, a)
-
-    def _split(self, x):
-        channels = x.shape[-1]
-        if channels < 2:
-            raise ValueError(f"channels must be at least 2, got {channels}")
-        return jnp.split(_widen(x), [channels - channels // 2], axis=-1)
+        return jnp.concatenate([a, b], -1), affine_log_det - _log_det(log_scale, a)
 
     def _log_scale_and_shift(self, a, channels, condition):
         if self.coupling == "additive":
@@ -118,10 +116,14 @@ class CouplingStep(nn.Module):
         log_scale, shift = jnp.split(out, 2, axis=-1)
         return LOG_SCALES[self.log_scale](log_scale, self.clamp), 0.1 * shift
 
-    def _log_det(self, log_scale, a):
-        return jnp.zeros(a.shape[:-1], a.dtype) if log_scale is None else log_scale.sum(-1)
+
+def _split(x):
+    """Split the channels in two, in at least float32, whatever the conditioner computes in."""
+    channels = x.shape[-1]
+    if channels < 2:
+        raise ValueError(f"channels must be at least 2, got {channels}")
+    return jnp.split(widen(x), [channels - channels // 2], axis=-1)
 
 
-def _widen(x: jax.Array) -> jax.Array:
-    """Latents and log_det are kept in at least float32, whatever the conditioner computes in."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def _log_det(log_scale, a):
+    return jnp.zeros(a.shape[:-1], a.dtype) if log_scale is None else log_scale.sum(-1)

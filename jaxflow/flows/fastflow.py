@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxflow.flows.arguments import check_count, check_odd, check_sequence
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, fan_in_uniform
 from jaxflow.flows.coupling import CouplingStep
@@ -35,7 +36,9 @@ class FastFlow2D(nn.Module):
       output_init: initializer of each conditioner's last kernel; PyTorch's default.
 
     Raises:
-      ValueError: if steps < 1, kernel_sizes is empty or even, a choice is unknown, or c < 2.
+      ValueError: if steps < 1, kernel_sizes is empty or even, hidden_ratio or clamp is not
+        positive, a choice is unknown, a dtype is not floating, x is not f[..., h, w, c], c < 2, or
+        the condition has leading axes that do not broadcast to x's.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -62,29 +65,13 @@ class FastFlow2D(nn.Module):
 
     def setup(self):
         """Make the chain of coupling steps."""
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        check_count("steps", self.steps)
+        check_sequence("kernel_sizes", self.kernel_sizes, "a sequence of odd integers")
         if not self.kernel_sizes:
             raise ValueError("kernel_sizes must name at least one size, got none")
-        self.chain = Chain([self._step(i) for i in range(self.steps)])
-
-    def _step(self, i: int) -> CouplingStep:
-        conditioner = functools.partial(
-            ConvConditioner,
-            kernel_size=self.kernel_sizes[i % len(self.kernel_sizes)],
-            hidden_ratio=self.hidden_ratio,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            output_init=self.output_init,
-        )
-        return CouplingStep(
-            conditioner,
-            clamp=self.clamp,
-            coupling=self.coupling,
-            log_scale=self.log_scale,
-            permutation=self.permutation,
-            param_dtype=self.param_dtype,
-        )
+        for size in self.kernel_sizes:
+            check_odd("kernel_size", size)
+        self.chain = Chain([_step(self, i) for i in range(self.steps)])
 
     def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         """Return z f[b, h, w, c] alone; see `forward_and_log_det`."""
@@ -101,3 +88,23 @@ class FastFlow2D(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Map z f[b, h, w, c] to x f[b, h, w, c] and the inverse's log_det f[b, h, w], nats."""
         return self.chain.inverse_and_log_det(z, condition)
+
+
+# No method: `nn.tabulate` would count the FLOPs of one by itself.
+def _step(flow, i: int) -> CouplingStep:
+    conditioner = functools.partial(
+        ConvConditioner,
+        kernel_size=flow.kernel_sizes[i % len(flow.kernel_sizes)],
+        hidden_ratio=flow.hidden_ratio,
+        dtype=flow.dtype,
+        param_dtype=flow.param_dtype,
+        output_init=flow.output_init,
+    )
+    return CouplingStep(
+        conditioner,
+        clamp=flow.clamp,
+        coupling=flow.coupling,
+        log_scale=flow.log_scale,
+        permutation=flow.permutation,
+        param_dtype=flow.param_dtype,
+    )

@@ -5,6 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxflow.flows.arguments import check_integer
+
 
 def position_encoding(height: int, width: int, dim: int = 128) -> jax.Array:
     """Return the two-dimensional sine and cosine code of every position.
@@ -21,7 +23,8 @@ def position_encoding(height: int, width: int, dim: int = 128) -> jax.Array:
       f32[height, width, dim], in [-1, 1].
 
     Raises:
-      ValueError: if dim is not a positive multiple of 4, or height or width is below 1.
+      ValueError: if one is no integer, dim is not a positive multiple of 4, or height or width is
+        below 1.
 
     Example:
       >>> position_encoding(2, 3, dim=8).shape
@@ -29,6 +32,8 @@ def position_encoding(height: int, width: int, dim: int = 128) -> jax.Array:
 
     Reference: arXiv 2107.12571, section 4.2 (after arXiv 1706.03762, section 3.5).
     """
+    for name, value in {"height": height, "width": width, "dim": dim}.items():
+        check_integer(name, value)
     if dim < 4 or dim % 4:
         raise ValueError(f"dim must be a positive multiple of 4, got {dim}")
     if height < 1 or width < 1:
@@ -42,5 +47,5 @@ def position_encoding(height: int, width: int, dim: int = 128) -> jax.Array:
 
 def _harmonics(length, rates):
     """Return f32[length, 2 k]: sine and cosine alternating over the k rates."""
-    angles = jnp.arange(length, dtype=jnp.float32)[:, None] * rates.astype(jnp.float32)
+    angles = jnp.arange(length, dtype=jnp.float32)[:, None] * rates.astype(jnp.float32)[None]
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(length, -1)

@@ -45,12 +45,82 @@ STEP = functools.partial(CouplingStep, ConvConditioner)
         (CFlowDecoder(), (2, 1), "channels must be at least 2, got 1"),
         (Chain([]), MAP, "a chain needs at least one flow, got none"),
         (STEP(clamp=-1.0), MAP, "clamp must be positive, got -1.0"),
+        (STEP(clamp=float("nan")), MAP, "clamp must be finite, got nan"),
+        (FastFlow2D(clamp="2"), MAP, "clamp must be a positive number, got '2'"),
+        (FastFlow2D(steps=2.5), MAP, "steps must be an integer, got 2.5"),
+        (CFlowDecoder(steps=True), (2, 6), "steps must be an integer, got True"),
+        (FastFlow2D(kernel_sizes=3), MAP, "kernel_sizes must be a sequence of odd integers, got 3"),
+        (FastFlow2D(kernel_sizes=(3, 1.0)), MAP, "kernel_size must be an integer, got 1.0"),
+        (FastFlow2D(hidden_ratio=0), MAP, "hidden_ratio must be positive, got 0"),
+        (FastFlow2D(hidden_ratio=float("inf")), MAP, "hidden_ratio must be finite, got inf"),
+        (
+            CFlowDecoder(hidden_ratio=1e308),
+            (2, 6),
+            "hidden_ratio must give at most 2147483647 hidden channels, got 1e+308",
+        ),
+        (CFlowDecoder(hidden_ratio=-1.0), (2, 6), "hidden_ratio must be positive, got -1.0"),
+        (
+            CFlowDecoder(param_dtype=jnp.int32),
+            (2, 6),
+            "param_dtype must be a floating dtype of at least 16 bits, got int32",
+        ),
+        (
+            FastFlow2D(dtype="flo"),
+            MAP,
+            "dtype must be a floating dtype of at least 16 bits, got 'flo'",
+        ),
+        (FastFlow2D(output_init=0), MAP, "output_init must be an initializer, got 0"),
+        (CouplingStep(3), MAP, "conditioner must be a function that makes a module, got 3"),
+        (Chain([abs]), MAP, "links[0] must be a flow, got builtin_function_or_method"),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
         flow.init(jax.random.key(0), jnp.zeros(shape))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [
+        (lambda x: x.astype(jnp.int32), "x must have a floating dtype, got int32"),
+        (lambda x: x > 0, "x must have a floating dtype, got bool"),
+        (lambda x: x * 1j, "x must have a floating dtype, got complex64"),
+        (lambda x: [1.0, 2.0], "x must be an array, got list"),
+        (lambda x: x.ravel()[0], "x must have channels as its last axis, got shape ()"),
+    ],
+)
+def test_an_input_that_no_flow_takes_is_named(member, build, given, got):
+    case = build(member, np.float32)
+    for method, name in (("forward_and_log_det", "x"), ("inverse_and_log_det", "z")):
+        message = "^" + re.escape(got.replace("x", name, 1))
+        with pytest.raises(ValueError, match=message):
+            case.on_params(case.params, given(case.x), case.condition, method=method)
+
+
+def test_a_condition_that_no_flow_takes_is_named(member, build):
+    case = build(member, np.float32)
+    leading = case.x.shape[:-1]
+    code = jnp.ones((*leading, 2))
+    wrong = {
+        f"to {leading}, got shape {(*leading[:-1], 9, 2)}": jnp.ones((*leading[:-1], 9, 2)),
+        f"to {leading}, got shape {(1, *code.shape)}": code[None],
+        "condition must have a floating dtype, got int32": code.astype(jnp.int32),
+        "condition must be an array, got float": 0.5,
+    }
+    for message, condition in wrong.items():
+        with pytest.raises(ValueError, match=re.escape(message)):
+            jax.eval_shape(lambda c=condition: case.flow.init(jax.random.key(0), case.x, c))
+
+
+@pytest.mark.parametrize("permutation", ["hard", "soft"])
+def test_variables_of_other_channels_or_without_constants_are_named(permutation):
+    flow = CFlowDecoder(steps=1, permutation=permutation)
+    variables = flow.init(jax.random.key(0), jnp.zeros((2, 6)))
+    with pytest.raises(ValueError, match="^channels must be 6, as in the variables, got 8"):
+        flow.apply(variables, jnp.zeros((2, 8)), method="inverse_and_log_det")
+    with pytest.raises(ValueError, match="^variables must hold the collection constants"):
+        flow.apply({"params": variables["params"]}, jnp.zeros((2, 6)))
 
 
 def test_a_condition_of_the_wrong_shape_is_named():
@@ -63,6 +133,8 @@ def test_a_condition_of_the_wrong_shape_is_named():
     [
         ({"dim": 6}, "dim must be a positive multiple of 4, got 6"),
         ({"dim": 0}, "dim must be a positive multiple of 4, got 0"),
+        ({"dim": 8.0}, "dim must be an integer, got 8.0"),
+        ({"height": 2.5}, "height must be an integer, got 2.5"),
         ({"height": 0}, "height and width must be at least 1, got 0 and 3"),
     ],
 )
@@ -76,6 +148,34 @@ def test_a_torch_state_that_is_no_flow_is_named():
         from_freia({"weight": np.zeros(3)})
     with pytest.raises(ValueError, match=r"^step 0 lacks global_offset, .*, w_perm$"):
         from_freia({"module_list.0.global_scale": np.zeros(3)})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("w_perm", lambda a: a[:-1], "w_perm of step 0 must have [6, 6], got shape (5, 6)"),
+        ("w_perm", lambda a: 2 * a, "w_perm of step 0 must be orthogonal, and is not"),
+        ("global_offset", lambda a: a[:-1], "global_offset of step 0 must have 6 numbers"),
+        ("subnet.0.bias", lambda a: a[:-1], "subnet.0.bias of step 0 must have 4 numbers"),
+        ("subnet.0.weight", lambda a: a[0], "subnet.0.weight of step 0 must have [out, in] or"),
+        ("subnet.2.weight", lambda a: a[:, :1], "subnet.2.weight of step 0 must have 2 axes, 6"),
+    ],
+)
+def test_a_torch_array_of_another_shape_is_named(name, change, message):
+    shapes = {"global_scale": 6, "global_offset": 6, "subnet.0.weight": (4, 3)}
+    shapes |= {"subnet.0.bias": 4, "subnet.2.weight": (6, 4), "subnet.2.bias": 6}
+    state = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
+    state["w_perm"] = np.eye(6, dtype=np.float32)
+    whole = {f"module_list.0.{key}": value for key, value in state.items()}
+    CFlowDecoder(steps=1, hidden_ratio=4 / 3, permutation="hard").apply(
+        from_freia(whole), jnp.zeros((1, 6))
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        from_freia({**whole, f"module_list.0.{name}": change(state[name])})
+    with pytest.raises(ValueError, match="^step 0 has subnet.4.weight, but"):
+        from_freia({**whole, "module_list.0.subnet.4.weight": np.zeros((2, 2))})
+    with pytest.raises(ValueError, match="^step 1 of 3 has no array"):
+        from_freia({**whole, "module_list.2.w_perm": state["w_perm"]})
 
 
 def test_params_hold_only_what_is_trained(member, build):

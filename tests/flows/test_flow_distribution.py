@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,3 +77,18 @@ def test_bijector_goes_back_and_forth(flows, build):
     assert log_det.shape == case.x.shape[:1]
     np.testing.assert_allclose(x, case.x, atol=1e-4)
     np.testing.assert_allclose(back_log_det, -log_det, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (6, "event_shape must be a sequence of integers, got 6"),
+        ((6.0,), "a size of event_shape must be an integer, got 6.0"),
+        ((7,), "event_shape must be one the flow takes, got (7,): "),
+        ((), "event_shape must be one the flow takes, got (): "),
+    ],
+)
+def test_an_event_of_another_shape_is_refused_before_use(flows, build, shape, message):
+    case = build(flows["uflow"], np.float32)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        flow_distribution(case.flow, case.variables, shape)

@@ -1,0 +1,125 @@
+"""Checks of what a flow is given: each error names it, what is expected and what was got."""
+
+import math
+import numbers
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Raise ValueError naming the choices unless `value` is one of them."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_integer(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is an integer or a symbolic dimension."""
+    if export.is_symbolic_dim(value):
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be an integer, got {value!r}")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is an integer of at least 1."""
+    check_integer(name, value)
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a finite number above 0."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    if value <= 0:
+        raise ValueError(f"{name} must be positive, got {value}")
+
+
+def check_odd(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is an odd, positive integer: the size of a kernel."""
+    check_integer(name, value)
+    if value % 2 == 0 or value < 1:
+        raise ValueError(f"{name} must be odd and positive, got {value}")
+
+
+def check_sequence(name: str, value: Any, expected: str) -> None:
+    """Raise ValueError unless `value` is a list or tuple; `expected` says of what."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def check_callable(name: str, value: Any, expected: str) -> None:
+    """Raise ValueError unless `value` can be called; `expected` says what it is."""
+    if not callable(value):
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def check_dtype(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a floating dtype of at least 16 bits."""
+    try:
+        dtype = None if value is None else jnp.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize < 2:
+        got = repr(value) if dtype is None else dtype
+        raise ValueError(f"{name} must be a floating dtype of at least 16 bits, got {got}")
+
+
+def check_array(name: str, value: Any) -> jax.Array:
+    """Return `value` as a JAX array.
+
+    Raises:
+      ValueError: if it is no array, not of a floating dtype, or has no axis.
+    """
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise ValueError(f"{name} must be an array, got {type(value).__name__}")
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"{name} must have a floating dtype, got {value.dtype}")
+    if not value.shape:
+        raise ValueError(f"{name} must have channels as its last axis, got shape ()")
+    return jnp.asarray(value)
+
+
+def check_condition(condition: Any, leading: tuple[int, ...]) -> jax.Array | None:
+    """Return the condition as a JAX array; None stays None.
+
+    Args:
+      condition: f[..., d].
+      leading: axes before the channels of what the condition goes with.
+
+    Raises:
+      ValueError: if it is no floating array, or its own leading axes do not broadcast to these.
+    """
+    if condition is None:
+        return None
+    condition = check_array("condition", condition)
+    given = condition.shape[:-1]
+    tail = leading[len(leading) - len(given) :]
+    if len(given) > len(leading) or any(n not in (1, m) for n, m in zip(given, tail, strict=True)):
+        raise ValueError(
+            f"condition must have leading axes that broadcast to {leading}, "
+            f"got shape {condition.shape}"
+        )
+    return condition
+
+
+def check_channels(channels: int, expected: int) -> None:
+    """Raise ValueError unless the channels are as many as those that the variables are for."""
+    if channels != expected:
+        raise ValueError(f"channels must be {expected}, as in the variables, got {channels}")
+
+
+def widen(x: jax.Array) -> jax.Array:
+    """Return x in at least float32."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
+
+
+def per_channel(value: jax.Array, x: jax.Array) -> jax.Array:
+    """Return value f[c] with as many axes as x f[..., c]: JAX may forbid to add them by itself."""
+    return jnp.expand_dims(value, range(x.ndim - value.ndim))
