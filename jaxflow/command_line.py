@@ -1,12 +1,15 @@
 """What the commands share: flags, help, and one line for a user's mistake."""
 
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from absl import flags, logging
 
 from jaxflow.config import describe_keys, load_config, override
-from jaxflow.errors import InputError, RunStopped
+from jaxflow.errors import DataWarning, InputError, RunStopped
 from jaxflow.host_memory import keep_freed_memory
 
 
@@ -37,7 +40,8 @@ def run(
     keep_freed_memory()
     try:
         _parse(values, argv)
-        return main(values)
+        with _data_warnings_in_one_line():
+            return main(values)
     except InputError as error:
         return _fail(str(error), 2)
     except RunStopped as error:
@@ -89,6 +93,23 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Print a line that must not be overlooked, on stderr."""
     print(f"jaxflow: WARNING: {_one_line(message)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _data_warnings_in_one_line() -> Iterator[None]:
+    """Print what a data set warns of as `warn` does, without a line of source, each once."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, DataWarning):
+                warn(str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = show_line
+        warnings.simplefilter("default", DataWarning)
+        yield
 
 
 def _fail(message: str, code: int) -> int:

@@ -127,10 +127,11 @@ def evaluate(
     selections = load_selections(workdir, config, detector, warn)
     calibrations = read_calibrations(workdir / CALIBRATION)
     notes = _notes(config, encoder.sha256, dataset)
+    test = TEST_SETS[test_set](dataset.test)
+    images = read_images(test, image_size(config))
+    masks = read_masks(test, image_size(config), note=notes.append)
     for note in notes:
         warn(note)
-    test = TEST_SETS[test_set](dataset.test)
-    images, masks = read_images(test, image_size(config)), read_masks(test, image_size(config))
     if oracle:
         selections["oracle"] = _oracle(config, workdir, detector, images, test.labels)
     maps = _score(config, detector, selections, images)
@@ -151,7 +152,7 @@ def evaluate(
         scored=scored,
         shown=("best" if "best" in maps else "last", config.evaluation.score),
         pictures=pictures,
-        notes=notes,
+        notes=[*dataset.notes, *notes],
     )
     return rows
 
