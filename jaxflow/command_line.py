@@ -109,6 +109,8 @@ def _data_warnings_in_one_line() -> Iterator[None]:
 
         warnings.showwarning = show_line
         warnings.simplefilter("default", DataWarning)
+        # They speak of metadata that nothing here reads.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         yield
 
 

@@ -123,7 +123,7 @@ def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
     paths: list[Path] = []
     for name in inputs:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(path):
             if path.resolve() == output.resolve():
                 raise InputError(f"--output {output}: give a folder other than that of --input")
             found = scan(path)
@@ -133,9 +133,9 @@ def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
             for note in found.notes():
                 warn(note)
             paths += images
-        elif path.is_file():
+        elif os.path.isfile(path):
             paths.append(path)
-        elif path.exists():
+        elif os.path.exists(path):
             raise InputError(f"--input {path}: a device or a pipe, not an image file")
         else:
             raise InputError(f"--input {path}: no such file or folder")

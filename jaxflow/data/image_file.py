@@ -45,6 +45,8 @@ _PILLOW_ERRORS = (
     IndexError,
     KeyError,
     TypeError,
+    RuntimeError,
+    OverflowError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -188,11 +190,11 @@ def _open(data: bytes) -> Image.Image:
     The limit of Pillow is one for the whole process. It is meant for files of strangers.
     """
     for factory, accepts in _openers():
-        if accepts is None or accepts(data[:16]) is True:
-            try:
+        try:
+            if accepts is None or accepts(data[:16]) is True:
                 return factory(io.BytesIO(data), "")
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
     raise Image.UnidentifiedImageError
 
 

@@ -12,7 +12,7 @@ from jaxflow.data.image import decode_mask, encode_png
 from jaxflow.data.image_file import printable
 from jaxflow.data.mask_names import bare_stem, match_masks
 from jaxflow.data.records import Content, Listing, Record
-from jaxflow.data.scan import Scan, child, image_files, scan, subfolders, unread
+from jaxflow.data.scan import Scan, child, scan, subfolders, unread
 from jaxflow.errors import InputError
 
 # Names that people give to the folder of normal images, without case, spaces and punctuation.
@@ -218,7 +218,7 @@ def _train_images(train: Path, test: Path, passed: Scan) -> tuple[Path, list[Pat
 
 def _test_images(test: Path, passed: Scan) -> list[tuple[str, Path]]:
     """List the images of test with their defects, sorted by folder."""
-    direct = image_files(test)
+    direct = passed.add(scan(test, deep=False))
     if direct:
         raise InputError(
             f"{printable(test)}: images must lie in a folder named by their defect, or in "

@@ -143,21 +143,14 @@ def _is_anomalous(values: np.ndarray, palette: bool) -> np.ndarray:
 
 def _are_classes(values: np.ndarray, faint: np.ndarray, middle: float) -> bool:
     """Tell whether faint pixels fill areas with hard edges; see `decode_mask`."""
-    darkest = ndimage.minimum_filter(values, 3, mode="nearest")
-    brightest = ndimage.maximum_filter(values, 3, mode="nearest")
-    outline = faint & (darkest != brightest)
-    slopes = (darkest < values) & (values < brightest)
+    padded = np.pad(values, 1, mode="edge")
+    rows, columns = np.nonzero(faint)
+    around = np.stack([padded[rows + i, columns + j] for i in range(3) for j in range(3)])
+    pixels, darkest, brightest = around[4], around.min(0), around.max(0)
+    outline = darkest != brightest
+    slopes = (darkest < pixels) & (pixels < brightest)
     # A wide slope has steps of many pixels, each a level or two high.
-    slopes |= (values > 2) & (brightest - darkest <= 2)
+    slopes |= (pixels > 2) & (brightest - darkest <= 2)
     # Specks just above black are noise, not classes.
-    specks = _equal_neighbors(values) < 2
-    slopes |= specks & (values <= middle / 16)
+    slopes |= (pixels <= middle / 16) & ((around == pixels).sum(0) < 3)
     return int((outline & slopes).sum()) <= _MOST_SLOPES * int(outline.sum())
-
-
-def _equal_neighbors(values: np.ndarray) -> np.ndarray:
-    """Count the eight neighbors of each pixel that have its value."""
-    height, width = values.shape
-    padded = np.pad(values.astype(np.float64), 1, constant_values=np.nan)
-    around = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
-    return sum(padded[i : i + height, j : j + width] == values for i, j in around)
