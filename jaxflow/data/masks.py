@@ -7,6 +7,7 @@ from PIL import Image
 from scipy import ndimage
 
 from jaxflow.data.image_file import open_image, stored_values, to_rgb, upright
+from jaxflow.errors import InputError
 
 # Whole numbers up to this are numbers of classes, not shades of grey.
 _LAST_CLASS = 31
@@ -28,8 +29,9 @@ def decode_mask(source: bytes | str | os.PathLike[str], *, name: str | None = No
       65535, or at the mask's largest value if that lies in the lower half. So the grey that
       smoothing or JPEG left around a region is split in the middle.
     - Unless pixels in the lower half are classes too: then every pixel that is not 0 is anomalous.
-      They are classes if they fill areas with hard edges. Smoothed edges and JPEG's noise form
-      slopes: a pixel on a slope has both a darker and a brighter neighbor.
+      They are classes if they fill areas with hard edges, or lines. Smoothed edges and JPEG's noise
+      form slopes and specks: a pixel on a slope has both a darker and a brighter neighbor, and a
+      speck is nearly black and has hardly a neighbor of its own value.
 
     Args:
       source: the bytes of an image file, or its path.
@@ -39,10 +41,14 @@ def decode_mask(source: bytes | str | os.PathLike[str], *, name: str | None = No
       bool[h, w].
 
     Raises:
-      InputError: if the file is missing, empty, corrupt or no image.
+      InputError: if the file is missing, empty, corrupt or no image, or has values that are not
+        finite.
     """
     with open_image(source, name) as (image, name):
-        return _is_anomalous(*_grey(image, name))
+        values, palette = _grey(image, name)
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: the mask has values that are not finite; save it with 8 bits")
+    return _is_anomalous(values, palette)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -60,7 +66,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if mask.shape == tuple(size):
         return mask
-    nearest = _nearest(mask, size)
+    nearest = _nearest(mask.astype(np.uint8), size) != 0
     return nearest if nearest.any() or not mask.any() else _covering(mask, size)
 
 
@@ -77,26 +83,13 @@ def count_vanished(mask: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
     if not mask.any():
         return 0, 0
     regions, count = ndimage.label(mask, np.ones((3, 3)))
-    if mask.shape == tuple(size):
-        return 0, count
-    rows, columns = _taken(mask.shape, size)
-    left = np.unique(regions[np.ix_(rows, columns)])
+    left = np.unique(_nearest(regions.astype(np.int32), size))
     return count - int(np.count_nonzero(left)), count
 
 
-def _nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    resized = Image.fromarray(mask.astype(np.uint8)).resize(
-        (size[1], size[0]), Image.Resampling.NEAREST
-    )
-    return np.asarray(resized) != 0
-
-
-def _taken(shape: tuple[int, ...], size: tuple[int, int]) -> list[np.ndarray]:
-    """Give the rows and the columns that the nearest pixels come from."""
-    return [
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        for old, new in zip(shape, size, strict=True)
-    ]
+def _nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    image = Image.fromarray(values)
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def _covering(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -108,7 +101,7 @@ def _covering(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _grey(image: Image.Image, name: str) -> tuple[np.ndarray, bool]:
     """Give the values [h, w] of a mask, and whether they are those of a colored palette."""
-    if "A" in image.mode or image.mode == "La" or "transparency" in image.info:
+    if image.has_transparency_data and not image.mode.startswith("I"):
         layers = np.asarray(upright(image).convert("RGBA"))
         return _paint(layers[..., :3], layers[..., 3]), False
     if image.mode == "P":
@@ -122,10 +115,12 @@ def _grey(image: Image.Image, name: str) -> tuple[np.ndarray, bool]:
 
 def _paint(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Give the values of a mask with an alpha channel u8[h, w] and colors u8[h, w, 3]."""
-    visible = colors[alpha > 0]
-    if alpha.min() < 255 and (len(visible) == 0 or (visible == visible[0]).all()):
+    brightness, visible = colors.max(axis=-1), colors[alpha > 0]
+    if len(visible) and alpha.min() == alpha.max():
+        return brightness
+    if not len(visible) or (visible == visible[0]).all():
         return alpha
-    return np.where(alpha > 0, colors.max(axis=-1), 0)
+    return np.rint(brightness * (alpha / 255)).astype(np.uint8)
 
 
 def _is_anomalous(values: np.ndarray, palette: bool) -> np.ndarray:

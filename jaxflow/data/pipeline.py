@@ -60,9 +60,9 @@ def read_masks(
             vanished, regions = vanished + gone, regions + there
     if note is not None and vanished:
         note(
-            f"{vanished} of {regions} regions of the masks vanish when resized to {size[0]} x "
-            f"{size[1]} (where nothing else of a mask is left it is kept, enlarged), the first in "
-            f"{first}; a larger config.data.image_size keeps them"
+            f"{vanished} of {regions} regions of the masks vanish at {size[0]} x {size[1]}, the "
+            f"first in {first}; a mask that would become empty keeps every pixel that it touches; "
+            "a larger config.data.image_size keeps all regions"
         )
     return masks
 

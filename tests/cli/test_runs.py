@@ -162,6 +162,7 @@ def bare(command, config_file, image_folder, tmp_path_factory):
     """Train on images without masks, none held out; evaluate where the data were moved to."""
     root = tmp_path_factory.mktemp("bare")
     images = image_folder(root / "images", masks=False)
+    (images / "test/notes.txt").write_text("not an image")
     workdir = root / "run"
     train = command(
         "train",
@@ -185,6 +186,14 @@ def test_without_masks_the_pixel_metrics_are_skipped_and_named(bare):
     metrics = json.loads((root / "run/evaluation/metrics.json").read_text())["results"][0]
     assert 0 <= metrics["metrics"]["image_auroc"] <= 1
     assert metrics["skipped"]["pixel_auroc"] == "no masks"
+
+
+def test_files_passed_over_are_told_by_each_command_and_on_the_page(bare):
+    root, train, evaluate = bare
+    for err in (train.err, evaluate.err):
+        assert err.count("1 file passed over") == 1
+        assert "\njaxflow: WARNING: " in f"\n{err}"
+    assert "moved/test/notes.txt" in (root / "run/evaluation/index.html").read_text()
 
 
 def test_without_held_out_images_there_is_no_best_and_no_threshold(bare):

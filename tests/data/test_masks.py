@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from jaxflow.data.image import decode_mask, resize_mask
 from jaxflow.data.masks import count_vanished
+from jaxflow.errors import InputError
 
 
 def decoded(pixels, kind="png", **options):
@@ -118,6 +119,19 @@ def test_transparency_of_a_palette_and_a_transparent_color_count_too():
     np.testing.assert_array_equal(decoded(index, transparency=0), TRUTH)
     red = Image.fromarray(np.dstack([WHITE, 255 - PAINT, 255 - PAINT]))
     np.testing.assert_array_equal(decoded(red, transparency=(255, 255, 255)), TRUTH)
+
+
+def test_a_brush_with_soft_edges_is_split_in_the_middle_whatever_its_color():
+    soft = np.array([[0, 3, 90, 200, 255]], np.uint8)
+    for colors in ([[9] * 5], [[0, 250, 251, 252, 255]]):
+        stored = np.dstack([np.array(colors, np.uint8), soft])
+        np.testing.assert_array_equal(decoded(stored), soft > 127)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(value):
+    with pytest.raises(InputError, match="values that are not finite"):
+        decoded(np.where(TRUTH, 1, value).astype(np.float32), "tiff")
 
 
 def test_a_wholly_transparent_mask_is_empty():
