@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from jaxflow.data.image_file import open_image, stored_values, to_rgb
+from jaxflow.data.image_file import open_image, several_frames, stored_values, to_rgb
 from jaxflow.data.masks import decode_mask, resize_mask
 
 __all__ = [
@@ -76,8 +76,7 @@ def examine_image(source: bytes | str | os.PathLike[str], *, name: str | None = 
     with open_image(source, name) as (image, name):
         # Pillow keeps the upper 8 of 16 bits of colors, and says so before it reads them.
         deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-        # The second frame of a photograph is a preview.
-        frames = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+        frames = several_frames(image)
         pixels = to_rgb(image, name)
         peak = None
         if image.mode.startswith("I"):

@@ -96,6 +96,12 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
+def several_frames(image: Image.Image) -> bool:
+    """Tell whether an open image, not yet read, has frames or pages after the first."""
+    # The second frame of a photograph is a preview.
+    return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+
+
 def to_rgb(image: Image.Image, name: str) -> np.ndarray:
     """Turn an open image upright and give its colors.
 

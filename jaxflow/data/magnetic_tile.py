@@ -1,12 +1,17 @@
 """Magnetic Tile Defects: grey photographs of tiles, five kinds of defect."""
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 from jaxflow.data.builder import AnomalyBuilder
 from jaxflow.data.image_file import printable
-from jaxflow.data.layouts import beside_notes, relative_name
+from jaxflow.data.layouts import (
+    beside_notes,
+    mask_content,
+    mask_sources,
+    pair_masks,
+    relative_name,
+)
 from jaxflow.data.mvtec import require_category, require_folder
 from jaxflow.data.records import Listing, Record
 from jaxflow.data.scan import Scan, scan, unread
@@ -66,21 +71,16 @@ class MagneticTile(AnomalyBuilder):
                 f"magnetic_tile: no {what} MT_{missing[0]}/Imgs/*.jpg in {printable(root)}; "
                 f"{_ADVICE}"
             )
-        mask_of = {
-            path.with_suffix(""): path
-            for paths in images.values()
-            for path in paths
-            if path.suffix.lower() == ".png"
-        }
-        known = {path.with_suffix("") for paths in photographs.values() for path in paths}
-        alone = [path for stem, path in mask_of.items() if stem not in known]
-        others = [
+        photographed = [path for kind in DEFECTS for path in photographs[kind]]
+        masks = [path for kind in DEFECTS for path in images[kind] if path.suffix.lower() == ".png"]
+        matched, notes = pair_masks(photographed, root, masks, root)
+        beside = unread(root, [_folder(root, kind) for kind in images], passed)
+        beside += [
             path
             for paths in images.values()
             for path in paths
             if path.suffix.lower() not in (*_PHOTOGRAPHS, ".png")
         ]
-        beside = unread(root, [_folder(root, kind) for kind in images], passed)
         normal = photographs["Free"]
         random.Random(0).shuffle(normal)
         cut = int(0.8 * len(normal))
@@ -90,26 +90,15 @@ class MagneticTile(AnomalyBuilder):
             test=[Record(relative_name(path, root), path) for path in normal[cut:]]
             + [
                 Record(
-                    relative_name(path, root),
-                    path,
-                    kind.lower(),
-                    mask_of.get(path.with_suffix("")),
+                    relative_name(path, root), path, kind.lower(), mask_content(matched.get(path))
                 )
                 for kind in DEFECTS
                 for path in photographs[kind]
             ],
-            notes=[*_without_photograph(alone), *beside_notes(others + beside), *passed.notes()],
+            sources=mask_sources(matched),
+            notes=[*notes, *beside_notes(beside), *passed.notes()],
         )
 
 
 def _folder(root: Path, kind: str) -> Path:
     return root / f"MT_{kind}" / "Imgs"
-
-
-def _without_photograph(masks: Sequence[Path]) -> list[str]:
-    if not masks:
-        return []
-    return [
-        f"{len(masks)} masks have no photograph of their name beside them, the first is "
-        f"{printable(masks[0])}"
-    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jaxflow.data.example import NORMAL
 from jaxflow.data.image import ImageFacts, decode_mask, examine_image
-from jaxflow.data.image_file import printable
+from jaxflow.data.image_file import open_image, printable, several_frames
 from jaxflow.errors import InputError
 
 Content = Path | Callable[[], bytes]
@@ -184,6 +184,7 @@ class _File:
     error: str | None = None
     facts: ImageFacts | None = None
     empty_mask: bool = False
+    several_frames: Sequence[str] = ()
 
 
 def _check(record: Record) -> _File:
@@ -195,12 +196,15 @@ def _check(record: Record) -> _File:
         data = read_content(record.image)
         digest.update(data)
         facts = examine_image(data, name=image_name)
+        frames = [image_name] if facts.several_frames else []
         if record.mask is None:
-            return _File(digest.digest(), facts=facts)
+            return _File(digest.digest(), facts=facts, several_frames=frames)
         data = read_content(record.mask)
         digest.update(data)
         mask_name = printable(record.mask) if isinstance(record.mask, Path) else mask_name
         mask = decode_mask(data, name=mask_name)
+        with open_image(data, mask_name) as (opened, _):
+            frames += [mask_name] if several_frames(opened) else []
         error = None
         if mask.shape != facts.shape:
             error = (
@@ -208,7 +212,7 @@ def _check(record: Record) -> _File:
                 f"image {image_name} is {facts.shape[0]} x {facts.shape[1]}; a mask has the size "
                 "of its image"
             )
-        return _File(digest.digest(), error, facts, empty_mask=not mask.any())
+        return _File(digest.digest(), error, facts, not mask.any(), frames)
     except InputError as error:
         return _File(digest.digest(), str(error))
     except OSError as error:
@@ -222,7 +226,7 @@ def _has_anomaly(path: Path) -> bool:
 def _notes(records: Sequence[Record], files: Sequence[_File], marked: Sequence[Path]) -> list[str]:
     pairs = list(zip(records, files, strict=True))
     empty = [record.name for record, file in pairs if file.empty_mask]
-    frames = [record.name for record, file in pairs if file.facts and file.facts.several_frames]
+    frames = [name for file in files for name in file.several_frames]
     deep = [(f.facts.peak, r.name) for r, f in pairs if f.facts and f.facts.peak is not None]
     notes = []
     if empty:

@@ -210,6 +210,7 @@ def test_data_that_changed_since_training_are_refused(bare, mistake, image, tmp_
     root = bare[0]
     images = shutil.copytree(root / "moved", tmp_path / "images")
     image(images / "train/good/0.png", seed=99)
+    (images / "test/notes.txt").unlink()
     line = mistake("evaluate", f"--workdir={root / 'run'}", f"--data_dir={images}")
     assert "trained with other data" in line
     assert "--data_dir" in line

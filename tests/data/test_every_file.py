@@ -172,7 +172,11 @@ def test_frames_that_are_left_out_are_named(root, loaded):
     frames = [Image.new("RGB", (5, 6), color) for color in ("red", "blue")]
     frames[0].save(root / "train/good/0.gif", save_all=True, append_images=frames[1:])
     frames[0].save(root / "train/good/0.tif", save_all=True, append_images=frames[1:])
-    assert "of 2 files with several frames or pages only the first is read" in note(loaded(root))
+    pages = [Image.new("L", (5, 6), value) for value in (255, 0)]
+    (root / "ground_truth/scratch/0_mask.png").unlink()
+    path = root / "ground_truth/scratch/0_mask.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    assert "of 3 files with several frames or pages only the first is read" in note(loaded(root))
 
 
 # Changed files
@@ -209,7 +213,8 @@ def test_magnetic_tile_names_what_it_does_not_read(tmp_path, loaded):
     write(root / "MT_Fray/Imgs/c.bmp")
     write(root / "MT_Scratch/Imgs/d.jpg")
     text = " ".join(loaded(root, "magnetic_tile").notes)
-    assert "1 masks have no photograph" in text
+    assert "1 of 11 masks in" in text
+    assert "MT_Fray/Imgs/lost.png; a mask is named as its image" in text
     assert "are not used: 2, the first is" in text
 
 
