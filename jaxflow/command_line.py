@@ -5,15 +5,16 @@ import errno
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import TextIO
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TextIO
 
 import jax
 from absl import flags, logging
 
 from jaxflow import signals
 from jaxflow.config import describe_keys, load_config, override
-from jaxflow.errors import InputError, RunStopped
+from jaxflow.errors import DataWarning, InputError, RunStopped
 from jaxflow.evaluation.calibration import Decision
 from jaxflow.files import explain
 
@@ -51,7 +52,7 @@ def run(
     if whole_process:
         signals.leave_speaking_to_main()
     try:
-        with signals.raised(whole_process):
+        with signals.raised(whole_process), _data_warnings_in_one_line():
             _parse(values, argv)
             return main(values)
     except InputError as error:
@@ -146,6 +147,25 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Print a line that must not be overlooked, on stderr."""
     _print(f"jaxflow: WARNING: {_one_line(message)}", sys.stderr)
+
+
+@contextlib.contextmanager
+def _data_warnings_in_one_line() -> Iterator[None]:
+    """Print what a data set warns of as `warn` does, without a line of source, each once."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, DataWarning):
+                warn(str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = show_line
+        warnings.simplefilter("default", DataWarning)
+        # They speak of metadata that nothing here reads.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        yield
 
 
 def _fail(message: str, code: int) -> int:

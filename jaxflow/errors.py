@@ -18,3 +18,10 @@ class RunStopped(RuntimeError):
     def __init__(self, message: str, exit_code: int = 1):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class DataWarning(UserWarning):
+    """Say in one line what a data set holds that is not read, or may not be meant.
+
+    The command line prints it as it prints its own warnings.
+    """

@@ -161,9 +161,10 @@ def evaluate(
         del selections["last"]  # The same parameters: one row serves both.
         titles["best"] = SAME
     notes = _notes(config, encoder.sha256, dataset)
+    images = read_images(test, image_size(config))
+    masks = read_masks(test, image_size(config), note=notes.append)
     for note in notes:
         warn(note)
-    images, masks = read_images(test, image_size(config)), read_masks(test, image_size(config))
     if oracle:
         selections["oracle"] = _oracle(config, workdir, detector, images, test.labels, deciding)
     maps = _score(config, detector, selections, images)
@@ -189,9 +190,13 @@ def evaluate(
         scored=scored,
         shown=shown,
         pictures=pictures,
-        notes=notes + [f"{score}: {MEANINGS[score]}" for score in detector.scores],
+        notes=[*dataset.notes, *notes, *_meanings(detector.scores)],
     )
     return Evaluated(rows, promise)
+
+
+def _meanings(scores: Sequence[str]) -> list[str]:
+    return [f"{score}: {MEANINGS[score]}" for score in scores]
 
 
 def _test_images(dataset: AnomalyDataset, workdir: Path) -> Split:

@@ -24,7 +24,8 @@ from absl import flags
 
 from jaxflow import command_line
 from jaxflow.command_line import say, warn
-from jaxflow.data.image import decode_image, is_image_file, resize_image
+from jaxflow.data.image import decode_image, resize_image
+from jaxflow.data.scan import scan
 from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import (
     Calibration,
@@ -152,6 +153,9 @@ def _load(workdir: Path, selection: str | None, weights: str | None, decision: D
 def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
     """List the images named, and those in the folders named, at any depth, each once.
 
+    Hidden files and folders count only where they are named. What else is passed over in a folder
+    is told in a line.
+
     Args:
       inputs: images and folders.
       output: folder of the results; what lies in it is no input.
@@ -162,16 +166,20 @@ def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
     paths: list[Path] = []
     for name in inputs:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(path):
             if path.resolve() == output.resolve():
                 raise InputError(f"--output {output}: give a folder other than that of --input")
-            found = sorted(p for p in path.rglob("*") if p.is_file() and is_image_file(p))
-            found = [p for p in found if output.resolve() not in p.resolve().parents]
-            if not found:
+            found = scan(path)
+            images = [p for p in found.images if output.resolve() not in p.resolve().parents]
+            if not images:
                 raise InputError(f"--input {path}: the folder holds no image")
-            paths += found
-        elif path.is_file():
+            for note in found.notes():
+                warn(note)
+            paths += images
+        elif os.path.isfile(path):
             paths.append(path)
+        elif os.path.exists(path):
+            raise InputError(f"--input {path}: a device or a pipe, not an image file")
         else:
             raise InputError(f"--input {path}: no such file or folder")
     return list({os.path.abspath(path): path for path in paths}.values())

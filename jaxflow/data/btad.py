@@ -3,13 +3,24 @@
 from pathlib import Path
 
 from jaxflow.data.builder import AnomalyBuilder, category_configs
-from jaxflow.data.mvtec import image_files, require_category, require_folder
+from jaxflow.data.image_file import printable
+from jaxflow.data.layouts import (
+    beside_notes,
+    mask_content,
+    mask_like,
+    mask_sources,
+    pair_masks,
+    relative_name,
+)
+from jaxflow.data.mvtec import require_category, require_folder
 from jaxflow.data.records import Listing, Record
+from jaxflow.data.scan import Scan, scan, unread
 from jaxflow.errors import InputError
 
 CATEGORIES = ("01", "02", "03")
 
 _TOP = "BTech_Dataset_transformed"
+_PLACES = ("train/ok", "test/ok", "test/ko", "ground_truth/ko")
 _ADVICE = (
     f"unpack the archive of github.com/pankajmishra000/VT-ADL, whose folder {_TOP} holds "
     "01/train/ok, 01/test/ok, 01/test/ko, 01/ground_truth/ko and the same for 02 and 03"
@@ -36,9 +47,8 @@ class Btad(AnomalyBuilder):
           category: one of `CATEGORIES`.
 
         Returns:
-          The listing; the mask of ground_truth/ko has the stem of its image, and any suffix (it is
-          not always the image's). The defect of an anomalous image is "ko", for the set names
-          no other.
+          The listing; the mask of ground_truth/ko has the stem of its image, and not always its
+          suffix. The defect of an anomalous image is "ko", because the set names no other.
 
         Raises:
           InputError: if the folder has another layout, or if images or masks are missing.
@@ -47,28 +57,26 @@ class Btad(AnomalyBuilder):
         require_category("btad", category, CATEGORIES)
         root = root / _TOP if (root / _TOP).is_dir() else root
         folder = root / str(category)
-        normal, test_normal, anomalous, masks = (
-            _images(folder, place)
-            for place in ("train/ok", "test/ok", "test/ko", "ground_truth/ko")
-        )
-        mask_of = {path.stem: path for path in masks}
+        passed = Scan()
+        places = [folder / place for place in _PLACES]
+        normal, test_normal, anomalous, masks = (_images(place, passed) for place in places)
+        matched, notes = pair_masks(anomalous, folder / "test", masks, folder / "ground_truth")
+        notes += beside_notes(unread(folder, (*places, folder / "ground_truth/ok"), passed))
         return Listing(
             category=str(category),
-            train=[Record(_name(path, folder), path) for path in normal],
+            train=[Record(relative_name(path, folder), path) for path in normal],
             test=[
-                Record(_name(path, folder), path, "ko", mask_of.get(path.stem))
+                Record(relative_name(path, folder), path, "ko", mask_content(matched.get(path)))
                 for path in anomalous
             ]
-            + [Record(_name(path, folder), path) for path in test_normal],
+            + [Record(relative_name(path, folder), path) for path in test_normal],
+            sources=mask_sources(matched),
+            notes=[*notes, *passed.notes(), *mask_like([*normal, *anomalous, *test_normal])],
         )
 
 
-def _images(folder: Path, place: str) -> list[Path]:
-    images = image_files(folder / place)
+def _images(place: Path, passed: Scan) -> list[Path]:
+    images = passed.add(scan(place))
     if not images:
-        raise InputError(f"btad: no images (bmp or png) in {folder / place}; {_ADVICE}")
+        raise InputError(f"btad: no images (bmp or png) in {printable(place)}; {_ADVICE}")
     return images
-
-
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()

@@ -83,7 +83,9 @@ class AnomalyBuilder(
             manual = os.fspath(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
             category = self.builder_config.name if self.builder_config else None
             listing = self.list_records(data_dir=manual, category=category)
-        self.info.metadata["fingerprint"] = check_records(listing)
+        checked = check_records(listing)
+        self.info.metadata["fingerprint"] = checked.fingerprint
+        self.info.metadata["notes"] = checked.notes
         self.info.metadata["index"] = {
             split: [[record.name, record.defect, record.mask is not None] for record in records]
             for split, records in listing.splits.items()

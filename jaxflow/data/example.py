@@ -126,6 +126,7 @@ class AnomalyDataset:
       has_masks: whether every anomalous test image has a mask (False without any).
       fingerprint: hash of the contents of the images and masks and of their names; it is the same
         wherever the data lie, and says nothing of how validation was split off.
+      notes: one line each on what lies in the folder and is not read, or may not be meant.
     """
 
     name: str
@@ -135,6 +136,7 @@ class AnomalyDataset:
     test: Split | None
     has_masks: bool
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def _test_labels(self) -> list[int]:

@@ -1,14 +1,13 @@
 """A user's own images: the layout of MVTec AD, or normal images alone."""
 
+from pathlib import Path
+
 from jaxflow.data.builder import AnomalyBuilder
-from jaxflow.data.mvtec import (
-    image_files,
-    list_layout,
-    require_category,
-    require_folder,
-    subfolders,
-)
+from jaxflow.data.image_file import printable
+from jaxflow.data.layouts import list_layout, mask_like, relative_name
+from jaxflow.data.mvtec import require_category, require_folder
 from jaxflow.data.records import Listing, Record
+from jaxflow.data.scan import Scan, child, image_files, scan, subfolders
 from jaxflow.errors import InputError
 
 _ADVICE = "give a folder of normal images, or one that holds train/good"
@@ -35,22 +34,43 @@ class Folder(AnomalyBuilder):
           InputError: if the folder or the category does not exist or holds no normal images.
         """
         root = require_folder("folder", data_dir, _ADVICE)
-        categories = [path.name for path in subfolders(root) if (path / "train").is_dir()]
-        is_category = (root / "train").is_dir() or bool(image_files(root))
+        categories = [path.name for path in subfolders(root) if _has_train(path)]
+        is_category = _has_train(root) or bool(image_files(root))
         if category is not None or (categories and not is_category):
             if not categories and category is not None:
                 categories = [path.name for path in subfolders(root) if image_files(path)]
             if not categories:
                 raise InputError(
-                    f"folder: no category {category!r} in {root}, nor any other; {_ADVICE}"
+                    f"folder: no category {category!r} in {printable(root)}, nor any other; "
+                    f"{_ADVICE}"
                 )
-            require_category(f"folder {root}", category, categories)
+            require_category(f"folder {printable(root)}", category, categories)
             root = root / str(category)
-        if (root / "train").is_dir():
-            return list_layout(root, root.resolve().name)
-        normal = image_files(root)
-        if not normal:
-            raise InputError(f"folder: no normal images in {root}; {_ADVICE}")
-        return Listing(
-            category=root.resolve().name, train=[Record(path.name, path) for path in normal]
+        name = printable(root.resolve().name)
+        return list_layout(root, name) if _has_train(root) else _list_normal(root, name)
+
+
+def _has_train(folder: Path) -> bool:
+    return child(folder, "train").is_dir()
+
+
+def _list_normal(root: Path, category: str) -> Listing:
+    """List a folder of normal images alone; what its subfolders hold may not be normal."""
+    passed = Scan()
+    normal = passed.add(scan(root, deep=False))
+    below = [path for folder in subfolders(root) for path in passed.add(scan(folder))]
+    if not normal:
+        found = f"; its folder {printable(below[0].parent.name)} holds images" if below else ""
+        raise InputError(f"folder: no normal images in {printable(root)}{found}; {_ADVICE}")
+    notes = passed.notes() + mask_like(normal)
+    if below:
+        notes.append(
+            f"{len(below)} images in subfolders of {printable(root)} are not read, the first is "
+            f"{relative_name(below[0], root)}; put all normal images into train/good, whose "
+            "subfolders are read"
         )
+    return Listing(
+        category=category,
+        train=[Record(relative_name(path, root), path) for path in normal],
+        notes=notes,
+    )

@@ -1,6 +1,7 @@
 """The registry of data sets, and the one way to load any of them."""
 
 import inspect
+import warnings
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from jaxflow.data.magnetic_tile import MagneticTile
 from jaxflow.data.mvtec import MvtecAd
 from jaxflow.data.shanghaitech import ShanghaiTech
 from jaxflow.data.textures import Textures
-from jaxflow.errors import InputError
+from jaxflow.errors import DataWarning, InputError
 
 DATASETS: dict[str, type[AnomalyBuilder]] = {
     "btad": Btad,
@@ -52,6 +53,9 @@ def load_dataset(
     Returns:
       The data set; train and validation are disjoint and keep the order of the files' names.
 
+    Warns:
+      DataWarning: for each of its notes.
+
     Raises:
       InputError: if an argument is wrong, or files are missing or bad.
     """
@@ -66,6 +70,9 @@ def load_dataset(
     normal = read_split(builder, "train")
     assert normal is not None  # Listing refuses an empty train.
     train, validation = hold_out(normal, validation_fraction, seed)
+    notes = (*listing.notes, *builder.info.metadata.get("notes", ()))
+    for note in notes:
+        warnings.warn(f"{name} ({listing.category}): {note}", DataWarning, stacklevel=2)
     return AnomalyDataset(
         name=name,
         category=listing.category,
@@ -74,6 +81,7 @@ def load_dataset(
         test=read_split(builder, "test"),
         has_masks=any(r.defect != NORMAL and r.mask is not None for r in listing.test),
         fingerprint=builder.info.metadata["fingerprint"],
+        notes=notes,
     )
 
 

@@ -4,12 +4,23 @@ import random
 from pathlib import Path
 
 from jaxflow.data.builder import AnomalyBuilder
+from jaxflow.data.image_file import printable
+from jaxflow.data.layouts import (
+    beside_notes,
+    mask_content,
+    mask_sources,
+    pair_masks,
+    relative_name,
+)
 from jaxflow.data.mvtec import require_category, require_folder
 from jaxflow.data.records import Listing, Record
+from jaxflow.data.scan import Scan, scan, unread
 from jaxflow.errors import InputError
 
 CATEGORY = "tile"
 DEFECTS = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
+
+_PHOTOGRAPHS = (".jpg", ".jpeg")
 
 _ADVICE = (
     "get github.com/abin24/Magnetic-tile-defect-datasets., whose folder MT_Free/Imgs it must hold"
@@ -47,36 +58,47 @@ class MagneticTile(AnomalyBuilder):
         root = require_folder("magnetic_tile", data_dir, _ADVICE)
         if category is not None:
             require_category("magnetic_tile", category, (CATEGORY,))
-        normal = _photographs(root, "Free")
-        if not normal:
-            raise InputError(
-                f"magnetic_tile: no normal images MT_Free/Imgs/*.jpg in {root}; {_ADVICE}"
-            )
-        missing = [defect for defect in DEFECTS if not _photographs(root, defect)]
+        passed = Scan()
+        images = {kind: passed.add(scan(_folder(root, kind))) for kind in ("Free", *DEFECTS)}
+        photographs = {
+            kind: [path for path in paths if path.suffix.lower() in _PHOTOGRAPHS]
+            for kind, paths in images.items()
+        }
+        missing = [kind for kind, paths in photographs.items() if not paths]
         if missing:
+            what = "normal images" if missing[0] == "Free" else "images"
             raise InputError(
-                f"magnetic_tile: no images MT_{missing[0]}/Imgs/*.jpg in {root}; {_ADVICE}"
+                f"magnetic_tile: no {what} MT_{missing[0]}/Imgs/*.jpg in {printable(root)}; "
+                f"{_ADVICE}"
             )
+        photographed = [path for kind in DEFECTS for path in photographs[kind]]
+        masks = [path for kind in DEFECTS for path in images[kind] if path.suffix.lower() == ".png"]
+        matched, notes = pair_masks(photographed, root, masks, root)
+        beside = unread(root, [_folder(root, kind) for kind in images], passed)
+        beside += [
+            path
+            for paths in images.values()
+            for path in paths
+            if path.suffix.lower() not in (*_PHOTOGRAPHS, ".png")
+        ]
+        normal = photographs["Free"]
         random.Random(0).shuffle(normal)
         cut = int(0.8 * len(normal))
-        defective = [_defective(path, root) for d in DEFECTS for path in _photographs(root, d)]
         return Listing(
             category=CATEGORY,
-            train=[Record(path.relative_to(root).as_posix(), path) for path in normal[:cut]],
-            test=[Record(path.relative_to(root).as_posix(), path) for path in normal[cut:]]
-            + defective,
+            train=[Record(relative_name(path, root), path) for path in normal[:cut]],
+            test=[Record(relative_name(path, root), path) for path in normal[cut:]]
+            + [
+                Record(
+                    relative_name(path, root), path, kind.lower(), mask_content(matched.get(path))
+                )
+                for kind in DEFECTS
+                for path in photographs[kind]
+            ],
+            sources=mask_sources(matched),
+            notes=[*notes, *beside_notes(beside), *passed.notes()],
         )
 
 
-def _photographs(root: Path, kind: str) -> list[Path]:
-    return sorted((root / f"MT_{kind}" / "Imgs").glob("*.jpg"))
-
-
-def _defective(path: Path, root: Path) -> Record:
-    mask = path.with_suffix(".png")
-    return Record(
-        name=path.relative_to(root).as_posix(),
-        image=path,
-        defect=path.parent.parent.name.removeprefix("MT_").lower(),
-        mask=mask if mask.is_file() else None,
-    )
+def _folder(root: Path, kind: str) -> Path:
+    return root / f"MT_{kind}" / "Imgs"

@@ -1,12 +1,13 @@
-"""The layout of MVTec AD, and MVTec AD itself."""
+"""MVTec AD: fifteen objects and textures, each with several kinds of defect."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxflow.data.builder import AnomalyBuilder, category_configs
-from jaxflow.data.example import NORMAL
-from jaxflow.data.image import is_image_file
-from jaxflow.data.records import Listing, Record
+from jaxflow.data.image_file import printable
+from jaxflow.data.layouts import list_layout
+from jaxflow.data.records import Listing
 from jaxflow.errors import InputError
 
 CATEGORIES = (
@@ -96,62 +97,6 @@ def cflow_input_size(category: str | None) -> int:
     return CFLOW_INPUT_SIZES[str(category)]
 
 
-def list_layout(folder: Path, category: str) -> Listing:
-    """List `train/good`, `test/<defect>` and `ground_truth/<defect>` of one category.
-
-    A mask is named as its image, or as its image and `_mask`, with any suffix. Normal images
-    may also lie in `train` itself. `test` and `ground_truth` may be missing.
-
-    Args:
-      folder: holds train.
-      category: what to call it.
-
-    Returns:
-      The listing, sorted by name; the defect of an image is the name of its folder.
-
-    Raises:
-      InputError: if there are no normal images, if train holds other folders than good, if images
-        lie in test itself, or if some masks are missing.
-    """
-    train = folder / "train"
-    good = train / NORMAL if (train / NORMAL).is_dir() else train
-    others = [path.name for path in subfolders(train) if path != good]
-    if others:
-        raise InputError(
-            f"{train}: holds normal images alone, in {NORMAL} or in itself; found the folder "
-            f"{others[0]}: move it to {folder / 'test'}"
-        )
-    normal = image_files(good)
-    if not normal:
-        raise InputError(f"{good}: no normal images; expected png, jpg, bmp or tiff files in it")
-    test = folder / "test"
-    if image_files(test):
-        raise InputError(
-            f"{test}: images must lie in a folder named by their defect, or in {NORMAL}; "
-            f"found {image_files(test)[0].name}"
-        )
-    return Listing(
-        category=category,
-        train=[Record(_relative(path, folder), path) for path in normal],
-        test=[record for defect in subfolders(test) for record in _list_defect(defect, folder)],
-    )
-
-
-def _list_defect(defect: Path, folder: Path) -> list[Record]:
-    if defect.name == NORMAL:
-        return [Record(_relative(path, folder), path) for path in image_files(defect)]
-    masks = {path.stem: path for path in image_files(folder / "ground_truth" / defect.name)}
-    return [
-        Record(
-            _relative(path, folder),
-            path,
-            defect.name,
-            masks.get(f"{path.stem}_mask") or masks.get(path.stem),
-        )
-        for path in image_files(defect)
-    ]
-
-
 def require_folder(name: str, data_dir: str | None, advice: str) -> Path:
     """Check the folder of a data set that is downloaded by hand.
 
@@ -168,10 +113,10 @@ def require_folder(name: str, data_dir: str | None, advice: str) -> Path:
     """
     if data_dir is None:
         raise InputError(f"{name}: needs data_dir, the folder of its images; {advice}")
-    root = Path(data_dir).expanduser()
-    if not root.is_dir():
-        kind = "is a file, not a folder" if root.exists() else "does not exist"
-        raise InputError(f"{name}: data_dir {root} {kind}; {advice}")
+    root = Path(os.path.expanduser(data_dir))
+    if not os.path.isdir(root):
+        kind = "is a file, not a folder" if os.path.exists(root) else "does not exist"
+        raise InputError(f"{name}: data_dir {printable(root)} {kind}; {advice}")
     return root
 
 
@@ -190,33 +135,3 @@ def require_category(name: str, category: str | None, categories: Sequence[str])
         return
     got = "a category is needed" if category is None else f"no category {category!r}"
     raise InputError(f"{name}: {got}; there are {', '.join(categories)}")
-
-
-def image_files(folder: Path) -> list[Path]:
-    """List the image files that lie directly in a folder.
-
-    Args:
-      folder: may be missing.
-
-    Returns:
-      Paths sorted by name; other and hidden files are passed over.
-    """
-    return sorted(filter(is_image_file, folder.iterdir())) if folder.is_dir() else []
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """List the visible folders directly in a folder.
-
-    Args:
-      folder: may be missing.
-
-    Returns:
-      Paths sorted by name.
-    """
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()

@@ -1,13 +1,14 @@
 """Examples to batches, fed by grain: in order once, or shuffled without end."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
 
 from jaxflow.data.example import Example, Split
 from jaxflow.data.image import resize_image, resize_mask
+from jaxflow.data.masks import count_vanished
 from jaxflow.errors import InputError
 
 
@@ -28,23 +29,41 @@ def read_images(split: Split, size: tuple[int, int], *, num_threads: int = 4) ->
     return images
 
 
-def read_masks(split: Split, size: tuple[int, int], *, num_threads: int = 4) -> np.ndarray | None:
+def read_masks(
+    split: Split,
+    size: tuple[int, int],
+    *,
+    num_threads: int = 4,
+    note: Callable[[str], object] | None = None,
+) -> np.ndarray | None:
     """Read all masks of a split into memory, resized.
 
     Args:
       split: n examples.
       size: (height, width), pixels.
       num_threads: threads that decode.
+      note: called with one line if regions of masks vanish at this size.
 
     Returns:
       bool[n, height, width], True where anomalous, in the order of the split; None if an
       anomalous example has no mask.
     """
     masks = np.empty((len(split), *size), np.bool_)
+    vanished, regions, first = 0, 0, ""
     for i, example in enumerate(_in_order(split, num_threads)):
         if example.mask is None:
             return None
         masks[i] = resize_mask(example.mask, size)
+        if note is not None:
+            gone, there = count_vanished(example.mask, size)
+            first = example.name if gone and not vanished else first
+            vanished, regions = vanished + gone, regions + there
+    if note is not None and vanished:
+        note(
+            f"{vanished} of {regions} regions of the masks vanish at {size[0]} x {size[1]}, the "
+            f"first in {first}; a mask that would become empty keeps every pixel that it touches; "
+            "a larger config.data.image_size keeps all regions"
+        )
     return masks
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,10 +10,13 @@ from itertools import islice
 from pathlib import Path
 
 from jaxflow.data.example import NORMAL
-from jaxflow.data.image import decode_image, decode_mask
+from jaxflow.data.image import ImageFacts, decode_mask, examine_image
+from jaxflow.data.image_file import open_image, printable, several_frames
 from jaxflow.errors import InputError
 
 Content = Path | Callable[[], bytes]
+
+_FULL_16_BITS = 65535
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,12 @@ class Listing:
       test: normal and anomalous images; may be empty.
       parameters: JSON-able values that the content of drawn or converted records depends on.
       sources: files that function records read, such as an archive.
+      notes: one line each on what lies in the folder and is not read, or read in another sense.
+      normal_masks: masks of normal images; they are checked to be empty.
 
     Raises:
-      InputError: if train is empty, or if some anomalous images have a mask and others none.
+      InputError: if train is empty, if two records of a split have one name, or if some anomalous
+        images have a mask and others none.
     """
 
     category: str
@@ -57,10 +64,19 @@ class Listing:
     test: Sequence[Record] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     sources: Sequence[Path] = ()
+    notes: Sequence[str] = ()
+    normal_masks: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         if not self.train:
             raise InputError(f"category {self.category}: no normal images to train on")
+        for records in self.splits.values():
+            name, count = Counter(record.name for record in records).most_common(1)[0]
+            if count > 1:
+                raise InputError(
+                    f"category {self.category}: {count} images have the name {name} when it is "
+                    "printed; rename them"
+                )
         anomalous = [record for record in self.test if record.defect != NORMAL]
         bare = [record for record in anomalous if record.mask is None]
         if bare and len(bare) < len(anomalous):
@@ -78,8 +94,8 @@ class Listing:
         """Hash what the prepared data depend on, without reading the images.
 
         Returns:
-          16 hexadecimal digits over each file's path, size and time of change (nanoseconds),
-          the records' names and defects, and the parameters.
+          16 hexadecimal digits over each file's path, size, times (nanoseconds) and number in the
+          file system, the records' names and defects, and the parameters.
         """
         digest = hashlib.sha256(_json(dict(self.parameters)))
         for split, records in self.splits.items():
@@ -87,7 +103,7 @@ class Listing:
                 digest.update(_json([split, record.name, record.defect, record.mask is not None]))
                 for content in record.contents:
                     digest.update(_json(_stat(content)))
-        for path in self.sources:
+        for path in (*self.sources, *self.normal_masks):
             digest.update(_json(_stat(path)))
         return digest.hexdigest()[:16]
 
@@ -104,7 +120,20 @@ def read_content(content: Content) -> bytes:
     return content.read_bytes() if isinstance(content, Path) else content()
 
 
-def check_records(listing: Listing, *, num_threads: int = 4) -> str:
+@dataclass(frozen=True)
+class Checked:
+    """What the files of a listing say once all of them are decoded.
+
+    Attributes:
+      fingerprint: 64 hexadecimal digits, SHA-256 over names, defects and contents.
+      notes: one line each on what may not be meant.
+    """
+
+    fingerprint: str
+    notes: list[str]
+
+
+def check_records(listing: Listing, *, num_threads: int = 4) -> Checked:
     """Decode every file once, so that prepared data can be trusted, and hash the contents.
 
     Records that are made by functions are taken on trust, and are hashed through the
@@ -115,7 +144,8 @@ def check_records(listing: Listing, *, num_threads: int = 4) -> str:
       num_threads: threads that decode.
 
     Returns:
-      64 hexadecimal digits: SHA-256 over names, defects and contents.
+      The hash, and notes: on masks that contradict their images, on frames that are left out, and
+      on 16-bit images that use few of their bits.
 
     Raises:
       InputError: one line with the number of bad files and the first of them, for images that
@@ -126,43 +156,103 @@ def check_records(listing: Listing, *, num_threads: int = 4) -> str:
     for path in listing.sources:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    errors = []
     with ThreadPoolExecutor(num_threads) as pool:
-        for record, (content_hash, error) in zip(
-            records, _map_ahead(pool, _check, records), strict=True
-        ):
-            digest.update(_json([record.name, record.defect]) + content_hash)
-            errors += [error] if error else []
+        files = list(_map_ahead(pool, _check, records))
+        marked = [
+            path
+            for path, any_anomaly in zip(
+                listing.normal_masks,
+                _map_ahead(pool, _has_anomaly, listing.normal_masks),
+                strict=True,
+            )
+            if any_anomaly
+        ]
+    for record, file in zip(records, files, strict=True):
+        digest.update(_json([record.name, record.defect]) + file.content_hash)
+    errors = [file.error for file in files if file.error]
     if errors:
         count = f" ({len(errors)} of {len(records)} images are bad, this is the first)"
         raise InputError(errors[0] + (count if len(errors) > 1 else ""))
-    return digest.hexdigest()
+    return Checked(digest.hexdigest(), _notes(records, files, marked))
 
 
-def _check(record: Record) -> tuple[bytes, str | None]:
-    """Give the hash of a record's files and, if one of them is bad, one line about it."""
+@dataclass(frozen=True)
+class _File:
+    """What the files of one record say."""
+
+    content_hash: bytes = b""
+    error: str | None = None
+    facts: ImageFacts | None = None
+    empty_mask: bool = False
+    several_frames: Sequence[str] = ()
+
+
+def _check(record: Record) -> _File:
     if not isinstance(record.image, Path):
-        return b"", None
+        return _File()
     digest = hashlib.sha256()
+    image_name, mask_name = printable(record.image), "the mask"
     try:
         data = read_content(record.image)
         digest.update(data)
-        shape = decode_image(data, name=str(record.image)).shape[:2]
-        if record.mask is not None:
-            data = read_content(record.mask)
-            digest.update(data)
-            mask_name = str(record.mask) if isinstance(record.mask, Path) else "the mask"
-            found = decode_mask(data, name=mask_name).shape
-            if found != shape:
-                return digest.digest(), (
-                    f"{mask_name} is {found[0]} x {found[1]} pixels (height x width) but its image "
-                    f"{record.image} is {shape[0]} x {shape[1]}; a mask has the size of its image"
-                )
+        facts = examine_image(data, name=image_name)
+        frames = [image_name] if facts.several_frames else []
+        if record.mask is None:
+            return _File(digest.digest(), facts=facts, several_frames=frames)
+        data = read_content(record.mask)
+        digest.update(data)
+        mask_name = printable(record.mask) if isinstance(record.mask, Path) else mask_name
+        mask = decode_mask(data, name=mask_name)
+        with open_image(data, mask_name) as (opened, _):
+            frames += [mask_name] if several_frames(opened) else []
+        error = None
+        if mask.shape != facts.shape:
+            error = (
+                f"{mask_name} is {mask.shape[0]} x {mask.shape[1]} pixels (height x width) but its "
+                f"image {image_name} is {facts.shape[0]} x {facts.shape[1]}; a mask has the size "
+                "of its image"
+            )
+        return _File(digest.digest(), error, facts, not mask.any(), frames)
     except InputError as error:
-        return digest.digest(), str(error)
+        return _File(digest.digest(), str(error))
     except OSError as error:
-        return digest.digest(), f"{record.image}: cannot be read: {error.strerror}"
-    return digest.digest(), None
+        return _File(digest.digest(), f"{image_name}: cannot be read: {error.strerror}")
+
+
+def _has_anomaly(path: Path) -> bool:
+    return bool(decode_mask(path).any())
+
+
+def _notes(records: Sequence[Record], files: Sequence[_File], marked: Sequence[Path]) -> list[str]:
+    pairs = list(zip(records, files, strict=True))
+    empty = [record.name for record, file in pairs if file.empty_mask]
+    frames = [name for file in files for name in file.several_frames]
+    deep = [(f.facts.peak, r.name) for r, f in pairs if f.facts and f.facts.peak is not None]
+    notes = []
+    if empty:
+        anomalous = sum(record.mask is not None for record in records)
+        notes.append(
+            f"{len(empty)} of {anomalous} anomalous images have a mask without any anomalous "
+            f"pixel, the first is {empty[0]}; they count as anomalous images, and as normal pixels"
+        )
+    if marked:
+        notes.append(
+            f"{len(marked)} masks of normal images mark anomalies and are not read, the first is "
+            f"{printable(marked[0])}; move such images to test/<defect>"
+        )
+    if frames:
+        notes.append(
+            f"of {len(frames)} files with several frames or pages only the first is read, such as "
+            f"{frames[0]}"
+        )
+    peak, name = max(deep, default=(_FULL_16_BITS, ""))
+    if 0 < peak < _FULL_16_BITS // 4:
+        notes.append(
+            f"{len(deep)} images have 16 bits a channel and use {peak.bit_length()} of them (the "
+            f"brightest value is {peak}, in {name}): about {peak // 257 + 1} of 256 grey levels "
+            f"are left; multiply the pixels by {2 ** (16 - peak.bit_length())} to keep them"
+        )
+    return notes
 
 
 def _map_ahead(pool: ThreadPoolExecutor, function: Callable, items: Sequence) -> Iterator:
@@ -179,7 +269,9 @@ def _stat(content: Content) -> list[object]:
         return []
     path = content.absolute()
     status = path.stat()
-    return [str(path), status.st_size, status.st_mtime_ns]
+    # A program that replaces a file can set its time of change back, not the time of its status.
+    times = [status.st_mtime_ns, status.st_ctime_ns]
+    return [str(path), status.st_size, *times, status.st_ino]
 
 
 def _json(value: object) -> bytes:

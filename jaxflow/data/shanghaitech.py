@@ -1,7 +1,7 @@
 """ShanghaiTech Campus: frames of surveillance cameras at 13 scenes, with masks frame by frame."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,11 @@ import numpy as np
 from jaxflow.data.builder import AnomalyBuilder, category_configs
 from jaxflow.data.example import NORMAL
 from jaxflow.data.image import encode_png
-from jaxflow.data.mvtec import image_files, require_category, require_folder, subfolders
+from jaxflow.data.image_file import printable
+from jaxflow.data.layouts import beside_notes, relative_name
+from jaxflow.data.mvtec import require_category, require_folder
 from jaxflow.data.records import Listing, Record
+from jaxflow.data.scan import Scan, image_files, scan, subfolders
 from jaxflow.errors import InputError
 
 CATEGORIES = tuple(f"{scene:02d}" for scene in range(1, 14))
@@ -19,6 +22,8 @@ CATEGORIES = tuple(f"{scene:02d}" for scene in range(1, 14))
 UNTESTED = ("13",)
 
 DEFECT = "event"
+
+_MASKS = ("test_frame_mask", "test_pixel_mask")
 
 _ADVICE = (
     "expected training/frames/01_001/*.jpg, testing/frames/01_0014/*.jpg, "
@@ -75,16 +80,13 @@ class ShanghaiTech(AnomalyBuilder):
         return Listing(
             category=scene,
             train=[
-                Record(path.relative_to(root).as_posix(), path)
+                Record(relative_name(path, root), path)
                 for video in training
                 for path in _frames(video)[::train_stride]
             ],
             test=[record for video in testing for record in _test_records(root, video)],
-            sources=[
-                masks / kind / f"{video.name}.npy"
-                for video in testing
-                for kind in ("test_frame_mask", "test_pixel_mask")
-            ],
+            sources=[masks / kind / f"{video.name}.npy" for video in testing for kind in _MASKS],
+            notes=_notes(root, scene, [*training, *testing]),
         )
 
 
@@ -110,12 +112,29 @@ def _frames(video: Path) -> list[Path]:
     return frames
 
 
+def _notes(root: Path, scene: str, videos: Sequence[Path]) -> list[str]:
+    """Name what lies in the folders of a scene and is not read."""
+    passed = Scan()
+    deep = [path for video in videos for path in passed.add(scan(video)) if path.parent != video]
+    names = {video.name for video in videos}
+    alone = [
+        path
+        for kind in _MASKS
+        for path in sorted((root / "testing" / kind).glob(f"{scene}_*"))
+        if path.stem not in names
+    ]
+    notes = [*beside_notes(deep), *passed.notes()]
+    if alone:
+        notes.append(f"{len(alone)} masks belong to no video, the first is {printable(alone[0])}")
+    return notes
+
+
 def _test_records(root: Path, video: Path) -> Iterator[Record]:
     frames = _frames(video)
     labels = _load(root / "testing" / "test_frame_mask" / f"{video.name}.npy", 1, len(frames))
     masks = _load(root / "testing" / "test_pixel_mask" / f"{video.name}.npy", 3, len(frames))
     for path, label, mask in zip(frames, labels, masks, strict=True):
-        name = path.relative_to(root).as_posix()
+        name = relative_name(path, root)
         if label:
             yield Record(name, path, DEFECT, functools.partial(_png, mask))
         else:

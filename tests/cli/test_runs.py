@@ -176,6 +176,7 @@ def bare(command, config_file, image_folder, tmp_path_factory):
     """Train on images without masks, none held out; evaluate where the data were moved to."""
     root = tmp_path_factory.mktemp("bare")
     images = image_folder(root / "images", masks=False)
+    (images / "test/notes.txt").write_text("not an image")
     workdir = root / "run"
     train = command(
         "train",
@@ -201,6 +202,14 @@ def test_without_masks_the_pixel_metrics_are_skipped_and_named(bare):
     assert metrics["skipped"]["pixel_auroc"] == "no masks"
 
 
+def test_files_passed_over_are_told_by_each_command_and_on_the_page(bare):
+    root, train, evaluate = bare
+    for err in (train.err, evaluate.err):
+        assert err.count("1 file passed over") == 1
+        assert "\njaxflow: WARNING: " in f"\n{err}"
+    assert "moved/test/notes.txt" in (root / "run/evaluation/index.html").read_text()
+
+
 def test_without_held_out_images_there_is_no_best_and_no_threshold(bare):
     root, train, evaluate = bare
     assert "no images are held out" in train.err
@@ -215,6 +224,7 @@ def test_data_that_changed_since_training_are_refused(bare, mistake, image, tmp_
     root = bare[0]
     images = shutil.copytree(root / "moved", tmp_path / "images")
     image(images / "train/good/0.png", seed=99)
+    (images / "test/notes.txt").unlink()
     line = mistake("evaluate", f"--workdir={root / 'run'}", f"--data_dir={images}")
     assert "trained with other data" in line
     assert "--data_dir" in line

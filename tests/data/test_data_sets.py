@@ -6,6 +6,7 @@ from PIL import Image
 
 from jaxflow.data import DATASETS
 from jaxflow.data.mvtec import CATEGORIES, MvtecAd
+from jaxflow.errors import DataWarning
 
 
 def write(path, shape=(12, 10, 3), seed=0):
@@ -97,7 +98,8 @@ def test_normal_images_alone_load_and_say_what_cannot_be_computed(tmp_path, load
         write(tmp_path / "own" / place / f"{i}.JPG", seed=i)
     (tmp_path / "own" / place / "notes.txt").write_text("not an image")
     (tmp_path / "own" / place / "._0.jpg").write_text("left by a file manager")
-    data = load("folder", tmp_path / "own")
+    with pytest.warns(DataWarning, match=r"1 file passed over .* \(\.txt\), the first is .*notes"):
+        data = load("folder", tmp_path / "own")
     assert data.test is None
     assert len(data.train) + len(data.validation) == 4
     assert set(data.unavailable_metrics) > {"image_auroc", "pixel_auroc", "pixel_aupro"}

@@ -1,10 +1,20 @@
 import io
+import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxflow.data.image import decode_image, decode_mask, encode_png, resize_image, resize_mask
+from jaxflow.data.image import (
+    decode_image,
+    decode_mask,
+    encode_png,
+    examine_image,
+    resize_image,
+    resize_mask,
+)
 from jaxflow.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -109,6 +119,73 @@ def test_jpeg_cut_short_is_refused_not_filled_with_grey(tmp_path):
 def test_float_pixels_are_refused_with_the_remedy():
     with pytest.raises(InputError, match="save it with 8 or 16 bits"):
         decode_image(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "tiff"))
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("signed 16-bit", "<i2"), ("32-bit", "<i4")])
+def test_signed_pixels_are_called_by_their_bits(kind, bits):
+    data = np.array([[0, 100, 2000, 32000]], bits).tobytes()
+    size = np.dtype(bits).itemsize * 8
+    tags = {256: 4, 257: 1, 258: size, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(data)}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in (tags | {339: 2}).items()]
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    tiff = b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory
+    with pytest.raises(InputError, match=f"{kind} pixels have no known range"):
+        decode_image(tiff)
+
+
+def test_a_16_bit_scale_on_which_0_is_white_is_turned_round():
+    deep = Image.fromarray(np.array([[0, 257, 65535]], np.uint16))
+    decoded = decode_image(encoded(deep, "tiff", tiffinfo={262: 0}))
+    np.testing.assert_array_equal(decoded, repeated(np.array([[255, 254, 0]], np.uint8)))
+
+
+def test_a_pgm_of_16_bits_is_scaled_by_its_own_maximum():
+    pixels = np.array([[0, 2048, 4095]], ">u2")
+    decoded = decode_image(b"P5 3 1 4095\n" + pixels.tobytes())
+    np.testing.assert_array_equal(decoded, repeated(np.array([[0, 128, 255]], np.uint8)))
+
+
+def test_the_greatest_16_bit_value_is_known_for_grey_and_for_colors():
+    assert examine_image(encoded(Image.fromarray(np.full((2, 3), 4095, np.uint16)))).peak == 4095
+    assert examine_image(encoded(Image.fromarray(GREY))).peak is None
+    # Pillow writes no 16-bit colors: a PNG of 1 x 1 pixels by hand.
+    rows = zlib.compress(b"\0" + struct.pack(">3H", 4095, 100, 0))
+    header = struct.pack(">2I5B", 1, 1, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
+    )
+    assert 3800 < examine_image(png).peak < 4352
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_over_the_limits_of_pillow_is_read_and_the_limits_stay():
+    limit = Image.MAX_IMAGE_PIXELS
+    # Black and white, 181 megapixels: more than twice Pillow's limit, and few bytes.
+    data = encoded(Image.new("1", (13500, 13400)))
+    assert decode_mask(data).shape == (13400, 13500)
+    assert Image.MAX_IMAGE_PIXELS == limit
+
+
+def test_an_image_too_large_for_the_memory_says_so(monkeypatch):
+    monkeypatch.setattr("os.sysconf", lambda name: 2**10)
+    with pytest.raises(InputError, match=r"x\.png: 300 x 400 pixels take .* GiB of memory"):
+        decode_image(encoded(Image.new("L", (400, 300))), name="x.png")
+
+
+def test_what_is_no_regular_file_is_refused_without_opening_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for path, kind in (
+        (tmp_path / "pipe.png", "a device or a pipe"),
+        ("/dev/zero", "a device or a pipe"),
+        (tmp_path / "folder.png", "a folder"),
+    ):
+        with pytest.raises(InputError, match=f"is {kind}, not an image file"):
+            decode_image(path)
+    for path in ("a\0b.png", "x" * 5000):
+        with pytest.raises(InputError, match="cannot be read: "):
+            decode_image(path)
 
 
 @pytest.mark.parametrize("anomalous", [1, 255])

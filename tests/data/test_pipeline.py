@@ -57,6 +57,15 @@ def test_masks_are_read_in_order_and_none_if_one_is_missing():
     assert read_masks(make_split(6, masks=False).subset([0, 2]), SIZE).shape == (2, *SIZE)
 
 
+def test_regions_that_vanish_are_told_in_one_line():
+    split, lines = make_split(6, shape=(64, 64)), []
+    read_masks(split, (64, 64), note=lines.append)
+    assert lines == []
+    masks = read_masks(split, (4, 4), note=lines.append)
+    assert lines[0].startswith("3 of 3 regions of the masks vanish at 4 x 4, the first in 1.png")
+    assert masks.any((1, 2)).tolist() == [False, True] * 3
+
+
 def test_empty_split_reads_as_empty():
     assert read_images(make_split().subset([]), SIZE).shape == (0, *SIZE, 3)
 
