@@ -160,6 +160,12 @@ def _goes_on(old: dict[str, Any], new: dict[str, Any], differences: Sequence[str
             f"with the schedule {asked['schedule']} every learning rate depends on them; use "
             "another --workdir"
         )
+    if had["epochs"] % asked["validate_every"]:
+        raise InputError(
+            f"config.training.epochs {asked['epochs']}: the last of the {had['epochs']} epochs "
+            f"there was validated out of turn (every {asked['validate_every']}), so the best could be "
+            "another than that of one training; use another --workdir"
+        )
     return True
 
 

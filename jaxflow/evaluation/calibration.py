@@ -25,7 +25,8 @@ class Calibration:
       low: the score drawn in the coldest color; None: there is no range.
       high: the score drawn in the hottest color.
       images: number of held-out normal images that it rests on.
-      expected_false_positive_rate: of images, by the size of that sample; None without a sample.
+      expected_false_positive_rate: of images, by the size of that sample; None without a sample,
+        or where the threshold was given.
       image_quantile: that the image threshold was asked for by; None: it was given itself.
       image_scores: of the held-out normal images.
       step: of the checkpoint that gave the scores.
@@ -64,10 +65,8 @@ class Calibration:
             )
         if decision.image_threshold is not None:
             threshold = decision.image_threshold
-            reached = sum(score >= threshold for score in self.image_scores)
-            rate = (reached + 1) / (self.images + 1) if self.images else None
             changed |= {"image_threshold": threshold, "image_quantile": None}
-            changed |= {"expected_false_positive_rate": rate}
+            changed |= {"expected_false_positive_rate": None}
         if decision.pixel_threshold is not None:
             changed["pixel_threshold"] = decision.pixel_threshold
             if self.low is not None and self.low < decision.pixel_threshold:
@@ -76,9 +75,15 @@ class Calibration:
 
     def promise(self) -> str | None:
         """Say what false-alarm rate the image threshold can promise, or None without a sample."""
-        if self.expected_false_positive_rate is None:
+        if self.image_threshold is None or not self.images:
             return None
         images = f"{self.images} held-out normal image{'s' if self.images > 1 else ''}"
+        if self.expected_false_positive_rate is None:
+            reached = sum(score >= self.image_threshold for score in self.image_scores)
+            return (
+                f"image threshold {self.image_threshold:.4g}, as given: {reached} of {images} "
+                "reach it"
+            )
         line = (
             f"image threshold {self.image_threshold:.4g}: from {images} it promises at most "
             f"{100 * self.expected_false_positive_rate:.1f} % false alarms"

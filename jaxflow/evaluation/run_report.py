@@ -68,7 +68,7 @@ def write_run_report(
     Returns:
       The path of index.html.
     """
-    _remove_pictures(folder)
+    old = _old_pictures(folder)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     (folder / "curves").mkdir(exist_ok=True)
     columns = {f"{selection}_{score}": value for (selection, score), value in scored.items()}
@@ -90,6 +90,10 @@ def write_run_report(
     )
     drawn = _pictures(folder, test, images, masks, scored[shown], pictures)
     curves = _curves(folder, test.labels, scored, rows, shown)
+    new = {folder / picture.path for picture in [*drawn, *curves]}
+    new |= {folder / "overview.png"} if drawn else set()
+    for path in old - new:
+        path.unlink(missing_ok=True)
     return write_report(
         folder,
         title=title,
@@ -101,12 +105,10 @@ def write_run_report(
     )
 
 
-def _remove_pictures(folder: Path) -> None:
-    """Remove the pictures of an earlier evaluation, and no file of another name."""
-    old = [path for path in folder.glob("pictures/*.png") if re.fullmatch(r"\d{5,}", path.stem)]
-    old += [folder / name for name in ("curves/roc.png", "curves/histogram.png", "overview.png")]
-    for path in old:
-        path.unlink(missing_ok=True)
+def _old_pictures(folder: Path) -> set[Path]:
+    """Return the pictures that an earlier evaluation can have left, and no file of another name."""
+    old = {path for path in folder.glob("pictures/*.png") if re.fullmatch(r"\d{5,}", path.stem)}
+    return old | {folder / f"{n}.png" for n in ("curves/roc", "curves/histogram", "overview")}
 
 
 def _pictures(
