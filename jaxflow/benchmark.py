@@ -12,7 +12,11 @@ timed apart. Images lie on the device, so that reading and copying them is not t
 weights are random, on which speed does not depend, unless --config.encoder.weights is a file.
 """
 
-import sys
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +36,7 @@ from jaxflow.benchmarking import (
 )
 from jaxflow.command_line import say
 from jaxflow.errors import InputError
-from jaxflow.evaluation.tables import format_table, write_metrics_json
+from jaxflow.evaluation.tables import format_table
 from jaxflow.experiment import (
     check_config,
     describe_flow,
@@ -41,8 +45,11 @@ from jaxflow.experiment import (
     make_detector,
     make_encoder,
 )
+from jaxflow.files import SIGNED, check_outputs, write_json
 from jaxflow.parallel import check_batch_size
 from jaxflow.recipe import check_groups, make_optimizer, make_step
+
+_MOST = 2**16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +68,9 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "batch_sizes", [], "images of a call (default: 1 a device, and about 32)", values
     )
-    flags.DEFINE_integer("repeats", 5, "timed calls", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer(
+        "repeats", 5, "timed calls", lower_bound=1, upper_bound=_MOST, flag_values=values
+    )
     flags.DEFINE_string("output", None, "JSON file to write the figures to", flag_values=values)
 
 
@@ -72,7 +81,7 @@ def _main(values: flags.FlagValues) -> int:
         check_batch_size("--batch_sizes", batch_size)
     if (values.config is None) == (values.table is None):
         raise InputError("give either --config or --table; see --help")
-    facts: dict[str, Any] = {"machine": describe_machine(), "repeats": values.repeats}
+    facts: dict[str, Any] = {**SIGNED, "machine": describe_machine(), "repeats": values.repeats}
     if values.table is None:
         for flag in ("encoders", "image_sizes"):
             if getattr(values, flag):
@@ -99,8 +108,7 @@ def _output(path: str | None) -> Path | None:
     if path is None:
         return None
     output = Path(path)
-    if output.is_dir():
-        raise InputError(f"--output {output} is a folder; give the name of a file in it")
+    check_outputs("output", [output])
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -112,8 +120,10 @@ def _output(path: str | None) -> Path | None:
 
 def _integers(flag: str, texts: Sequence[str]) -> list[int]:
     for text in texts:
-        if not text.isdecimal() or int(text) == 0:
-            raise InputError(f"--{flag}: {text!r} is no positive integer; write --{flag}=1,32")
+        if not text.isdecimal() or not 0 < int(text) <= _MOST:
+            raise InputError(
+                f"--{flag}: {text!r} is no integer from 1 to {_MOST}; write --{flag}=1,32"
+            )
     return [int(text) for text in texts]
 
 
@@ -170,7 +180,7 @@ def _report(facts: dict[str, Any], rows: Iterator[dict[str, Any]], output: Path 
     say(f"peak memory of the {holder}: {peak:.0f} MB; memory MB is the compiler's plan for a call")
     if output is not None:
         peaks = {f"peak_{holder}_memory_mb": peak}
-        say(f"written: {write_metrics_json(output, {**facts, 'rows': measured, **peaks})}")
+        say(f"written: {write_json(output, {**facts, 'rows': measured, **peaks})}")
 
 
 def _header(facts: dict[str, Any]) -> list[str]:
@@ -190,4 +200,4 @@ def _header(facts: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -1,13 +1,22 @@
 """What the commands share: flags, help, and one line for a user's mistake."""
 
+import contextlib
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
+import jax
 from absl import flags, logging
 
+from jaxflow import signals
 from jaxflow.config import describe_keys, load_config, override
 from jaxflow.errors import InputError, RunStopped
-from jaxflow.host_memory import keep_freed_memory
+from jaxflow.files import explain
+
+_WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+_LESS_MEMORY = "use smaller batches or smaller images"
 
 
 def run(
@@ -25,8 +34,11 @@ def run(
       argv: the command line; None: the process's.
 
     Returns:
-      The exit code: 2 for a mistake of the user, told in one line on stderr.
+      The exit code: 2 for a mistake of the user, 1 for what the system refuses (a full disk, a
+      place without access, no memory), 128 and its number for a signal; each told in one line on
+      stderr.
     """
+    whole_process = argv is None
     values = flags.FlagValues()
     define(values)
     argv = list(sys.argv if argv is None else argv)
@@ -34,16 +46,28 @@ def run(
         print(_help(doc, values))
         return 0
     logging.set_verbosity(logging.ERROR)
-    keep_freed_memory()
     try:
-        _parse(values, argv)
-        return main(values)
+        with signals.raised(whole_process):
+            _parse(values, argv)
+            return main(values)
     except InputError as error:
         return _fail(str(error), 2)
     except RunStopped as error:
         return _fail(str(error), error.exit_code)
+    except signals.Interrupted as stop:
+        return _fail(str(stop), stop.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except OSError as error:
+        if error.errno is None:  # Not the system's: a library's own kind.
+            raise
+        return _fail(explain(error), 2 if error.errno in _WRONG_PATH else 1)
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}; {_LESS_MEMORY}", 1)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail(f"not enough memory: {str(error)[:200]}; {_LESS_MEMORY}", 1)
 
 
 def define_config(values: flags.FlagValues) -> None:
@@ -77,23 +101,34 @@ def required(values: flags.FlagValues, *names: str) -> None:
       InputError: naming the first that is not.
     """
     for name in names:
-        if getattr(values, name) is None:
+        if getattr(values, name) in (None, []):
             raise InputError(f"--{name} is missing; see --help")
 
 
 def say(message: str) -> None:
     """Print a line for the user, at once."""
-    print(message, flush=True)
+    _print(message, sys.stdout)
 
 
 def warn(message: str) -> None:
     """Print a line that must not be overlooked, on stderr."""
-    print(f"jaxflow: WARNING: {_one_line(message)}", file=sys.stderr, flush=True)
+    _print(f"jaxflow: WARNING: {_one_line(message)}", sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"jaxflow: {_one_line(message)}", file=sys.stderr, flush=True)
+    _print(f"jaxflow: {_one_line(message)}", sys.stderr)
     return code
+
+
+def _print(message: str, stream: TextIO) -> None:
+    """Print a line; work goes on where nobody reads it any more, and whatever a name is made of."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    message = message.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        print(message, file=stream, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _one_line(message: str) -> str:
@@ -109,12 +144,23 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
         raise InputError(f"{error}; --help lists the flags") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; flags look like --name=value")
+    for name in values:
+        _check_text(name, values[name].value)
     if "config" in values and values.config is not None:
         config = load_config(values.config)
         override(config, overrides)
         values["config"].value = config
     elif overrides:
         raise InputError(f"{overrides[0]}: no --config=FILE to change a key of; see --help")
+
+
+def _check_text(name: str, value: object) -> None:
+    """Raise InputError for text that is empty, as of a shell variable that is not set, or cut."""
+    for text in value if isinstance(value, list) else [value]:
+        if text == "":
+            raise InputError(f"--{name} is empty; give a value, or leave it out")
+        if isinstance(text, str) and "\0" in text:
+            raise InputError(f"--{name} holds a null character: {text!r}")
 
 
 def _help(doc: str | None, values: flags.FlagValues) -> str:

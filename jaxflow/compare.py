@@ -12,11 +12,16 @@ some of its rows. A cell is a run of its own in WORKDIR/cells; one that is finis
 again, one that fails is reported and the rest go on (exit code 1 then).
 """
 
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 import contextlib
 import copy
 import dataclasses
 import json
-import sys
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,12 +40,23 @@ from jaxflow.errors import InputError, RunStopped
 from jaxflow.evaluate import evaluate
 from jaxflow.evaluation.comparison import Comparison, Finished, write_comparison
 from jaxflow.evaluation.published import PUBLISHED, PublishedTable
-from jaxflow.evaluation.tables import ResultRow, write_metrics_json
+from jaxflow.evaluation.tables import ResultRow
+from jaxflow.experiment import check_config, make_dataset, run_facts
+from jaxflow.files import (
+    check_outputs,
+    explain,
+    locked,
+    read_sealed_json,
+    remove_parts,
+    write_sealed_json,
+)
 from jaxflow.paper_tables import TABLES
-from jaxflow.train import train
+from jaxflow.run_folder import check_facts, check_places, load_run, make_folder
+from jaxflow.train import load_encoder_or_random, train
 
 # Programs that compile faster are compiled anew, seconds; JAX's own bound is 1.
 _WORTH_KEEPING_S = 0.2
+_COMPILED = ".compiled."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,13 +104,26 @@ def _main(values: flags.FlagValues) -> int:
         seeds=_seeds(values.seeds),
     )
     workdir = Path(values.workdir)
-    with _compiled_once():
+    for cell in cells:
+        check_config(cell.config)
+        check_places(cell.config, workdir)
+    check_outputs("workdir", [workdir / "comparison.json"])
+    make_folder("workdir", workdir)
+    with locked(workdir, "another comparison"):
+        remove_parts(workdir)
+        return _compare(cells, plan.comparison, values, workdir)
+
+
+def _compare(
+    cells: Sequence[Cell], comparison: Comparison, values: flags.FlagValues, workdir: Path
+) -> int:
+    """Run the cells and write the tables; return the exit code."""
+    with _compiled_once(workdir):
         finished, failed = _run_all(cells, workdir / "cells", values.oracle)
     if not finished:
         raise InputError(f"all {len(failed)} cells failed; the lines above say why")
-    notes = (*plan.comparison.notes, *_told(values.set), *_random(finished))
-    about = plan.comparison._replace(notes=notes, failed=failed)
-    say(write_comparison(workdir, finished, about))
+    notes = (*comparison.notes, *_told(values.set), *_random(finished))
+    say(write_comparison(workdir, finished, comparison._replace(notes=notes, failed=failed)))
     say(f"tables: {workdir / 'comparison.md'}, .csv and .json")
     return 1 if failed else 0
 
@@ -168,18 +197,20 @@ def _seeds(texts: Sequence[str]) -> list[int]:
 
 
 @contextlib.contextmanager
-def _compiled_once() -> Iterator[None]:
+def _compiled_once(workdir: Path) -> Iterator[None]:
     """Keep what is compiled for the cells to come, in a folder that is gone at the end.
 
     Cells of other seeds and categories need the same programs. Nothing is changed where the user
-    has JAX keep them already.
+    has JAX keep them already. What a killed comparison left is removed.
     """
+    for left in workdir.glob(f"{_COMPILED}*"):
+        shutil.rmtree(left, ignore_errors=True)
     keys = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {key: getattr(jax.config, key) for key in keys}
     if before[keys[0]]:
         yield
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=_COMPILED, dir=workdir) as folder:
         try:
             _set_cache(dict(zip(keys, (folder, _WORTH_KEEPING_S), strict=True)))
             yield
@@ -203,17 +234,18 @@ def _run_all(
         try:
             finished.append(_run(cell, folder, oracle))
         except RunStopped as error:
-            if error.exit_code == 130:
+            if error.exit_code > 128:  # A signal.
                 raise
             failed[cell.name] = _report(cell, error)
-        except (InputError, RuntimeError, MemoryError) as error:
+        except (InputError, RuntimeError, MemoryError, OSError) as error:
             failed[cell.name] = _report(cell, error)
         jax.clear_caches()
     return finished, failed
 
 
 def _report(cell: Cell, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:300]
+    text = explain(error) if isinstance(error, OSError) else str(error)
+    reason = " ".join(text.split())[:300]
     warn(f"cell {cell.name} failed: {reason}")
     return reason
 
@@ -222,28 +254,42 @@ def _run(cell: Cell, folder: Path, oracle: bool) -> Finished:
     """Train and evaluate a cell, or read what it gave before."""
     workdir = folder / cell.name
     done = workdir / ("cell_oracle.json" if oracle else "cell.json")
-    if not done.exists():
+    if done.exists():
+        content = _read_cell(cell, workdir, done)
+    else:
         cell.config.training.keep_all = oracle
         train(cell.config, workdir)
         rows = evaluate(cell.config, workdir, oracle=oracle, pictures=6)
-        config = json.loads(cell.config.to_json())
-        content = {"rows": [dataclasses.asdict(row) for row in rows], "config": config}
-        write_metrics_json(done, content)
+        content = {
+            "rows": [dataclasses.asdict(row) for row in rows],
+            "config": json.loads(cell.config.to_json()),
+            "facts": load_run(workdir)[1],
+        }
+        write_sealed_json(done, content)
+    rows = [ResultRow(**row) for row in content["rows"]]
+    random = content["config"]["encoder"]["weights"] == "random"
+    score = cell.config.evaluation.score
+    return Finished(cell.variant, cell.category, cell.seed, rows, score, random)
+
+
+def _read_cell(cell: Cell, workdir: Path, done: Path) -> dict[str, Any]:
+    """Read what a finished cell gave, if its config, its weights and its data are those of now.
+
+    Raises:
+      InputError: if they are not, or the file is damaged.
+    """
     try:
-        content = json.loads(done.read_text())
-        rows, config = [ResultRow(**row) for row in content["rows"]], content["config"]
-        weights = config["encoder"]["weights"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{done} is damaged; delete it, and what was trained is evaluated again"
-        ) from error
-    if changed := changed_keys(cell.config, config):
+        content = read_sealed_json(done)
+    except InputError as error:
+        raise InputError(f"{error}; delete it, and what was trained is evaluated again") from error
+    if changed := changed_keys(cell.config, content["config"]):
         raise InputError(
             f"{workdir} was run with another {', '.join(changed[:5])}; use another --workdir"
         )
-    score = cell.config.evaluation.score
-    return Finished(cell.variant, cell.category, cell.seed, rows, score, weights == "random")
+    encoder = load_encoder_or_random(cell.config)
+    check_facts(workdir, content["facts"], run_facts(encoder, make_dataset(cell.config)))
+    return content
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -61,6 +61,16 @@ KEYS: tuple[tuple[str, object, str], ...] = (
 )
 
 
+_DEFAULTS = {key: default for key, default, _ in KEYS}
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "whole numbers in parentheses",
+}
+
+
 def default_config() -> ml_collections.ConfigDict:
     """Return the defaults as a ConfigDict; `data.options` takes a data set's own options."""
     config = ml_collections.ConfigDict({"data": {"options": {}}})
@@ -114,7 +124,10 @@ def load_config(path: str) -> ml_collections.ConfigDict:
     try:
         get_config = runpy.run_path(path).get("get_config")
         config = get_config() if callable(get_config) else None
-    except Exception as error:  # A user's Python may raise anything; the line tells where.
+        if isinstance(config, ml_collections.ConfigDict):
+            config = ml_collections.ConfigDict(config.to_dict())  # All resolved, none frozen.
+    # A user's Python may raise anything, or leave; the line tells where.
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"--config {path}{_line(path, error)}: {type(error).__name__}: {reason}"
@@ -125,7 +138,40 @@ def load_config(path: str) -> ml_collections.ConfigDict:
             f"{config!r}; start from jaxflow.config.default_config()"
         )
     check_complete(f"--config {path}", config)
+    check_types(f"--config {path}", config)
     return config
+
+
+def check_types(place: str, config: ml_collections.ConfigDict) -> None:
+    """Check that each value is of its default's type.
+
+    Args:
+      place: where the config stands, for the message.
+      config: with all keys.
+
+    Raises:
+      InputError: naming the first value of another type, not finite, or with a null character.
+    """
+    for key in _keys(config):
+        value, default = config_path.get_value(key, config), _DEFAULTS.get(key)
+        if isinstance(value, str) and "\0" in value:
+            raise InputError(f"{place}: {key} holds a null character, got {value!r}")
+        if default is not None and not _is_like(value, default):
+            raise InputError(
+                f"{place}: {key} must be {_KINDS[type(default)]}, such as {default!r}, "
+                f"got {value!r}"
+            )
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Tell whether a value is of the kind of a default; bools are no numbers."""
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and all(_is_like(number, 0) for number in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and abs(value) < float("inf")
+    return isinstance(value, type(default))
 
 
 def check_complete(place: str, config: ml_collections.ConfigDict) -> None:
@@ -215,7 +261,7 @@ def _keys(config: ml_collections.ConfigDict, place: str = "") -> list[str]:
     return keys
 
 
-def _line(path: str, error: Exception) -> str:
+def _line(path: str, error: BaseException) -> str:
     """Return ", line N" for the last line of a file that an exception came through."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
     return f", line {lines[-1]}" if lines else ""

@@ -8,7 +8,11 @@ heat map, predicted mask), curves/, and index.html, which shows them all. Every 
 on test`. Thresholds and colors come from held-out normal images alone.
 """
 
-import sys
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -236,4 +240,4 @@ def _notes(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

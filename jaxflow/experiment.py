@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import math
+import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import linen as nn
 
+from jaxflow.config import default_config
 from jaxflow.data import AUGMENTATIONS, AnomalyDataset, load_dataset
 from jaxflow.detectors import (
     CONDITIONS,
@@ -95,6 +98,24 @@ _NOT_NEGATIVE = (
     "training.weight_decay",
     "training.feature_memory_gib",
 )
+# The greatest values that make sense; beyond, numbers overflow or nothing ever ends.
+_AT_MOST = {
+    "seed": 2**32 - 1,
+    "model.steps": 1000,
+    "model.hidden_ratio": 1000,
+    "model.clamp": 80,
+    "model.condition_dim": 2**16,
+    "training.epochs": 10**7,
+    "training.batch_size": 2**16,
+    "training.vectors": 2**31 - 1,
+    "training.learning_rate": 1000,
+    "training.warmup_epochs": 10**7,
+    "training.weight_decay": 1000,
+    "training.validate_every": 10**7,
+    "training.feature_memory_gib": 2**20,
+    "evaluation.batch_size": 2**16,
+}
+LONGEST_SIDE = 2**14
 
 
 class Selection(NamedTuple):
@@ -130,15 +151,21 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         value = _value(config, key)
         if not value >= 0:
             raise InputError(f"config.{key} must not be negative, got {value!r}")
+    for key, most in _AT_MOST.items():
+        value = _value(config, key)
+        if value > most:
+            raise InputError(f"config.{key} must be at most {most}, got {value!r}")
     if config.model.dtype == "float64" and jnp.result_type(float) != jnp.float64:
         raise InputError(
             "config.model.dtype float64: JAX computes in float32 unless the environment variable "
             "JAX_ENABLE_X64 is 1; set it, or choose float32"
         )
     size, kernels = tuple(config.data.image_size), tuple(config.model.kernel_sizes)
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+    sides = [isinstance(side, int) and 0 < side <= LONGEST_SIDE for side in size]
+    if len(size) != 2 or not all(sides):
         raise InputError(
-            f"config.data.image_size must be (height, width) in whole pixels, got {size}"
+            "config.data.image_size must be (height, width) in whole pixels, at most "
+            f"{LONGEST_SIDE} each, got {size}"
         )
     if not kernels or not all(isinstance(k, int) and k > 0 and k % 2 for k in kernels):
         raise InputError(
@@ -150,6 +177,31 @@ def check_config(config: ml_collections.ConfigDict) -> None:
                 f"config.evaluation.{key} must lie in (0, 1), got {config.evaluation[key]}"
             )
     check_recipe(config)
+
+
+def check_effects(config: ml_collections.ConfigDict) -> None:
+    """Check that no option is set that the others take all effect from.
+
+    Raises:
+      InputError: naming the option, and what takes its effect.
+    """
+    model, defaults = config.model, default_config()
+    without = {
+        "model.condition_dim": ("model.condition none", model.condition == "none"),
+        "model.kernel_sizes": (f"model.flow {model.flow}", model.flow != "fastflow"),
+        "training.warmup_epochs": (
+            "training.schedule constant",
+            config.training.schedule == "constant",
+        ),
+        "encoder.revision": ("encoder.weights of a file", config.encoder.weights != "hub"),
+    }
+    for key, (reason, idle) in without.items():
+        value, default = _value(config, key), _value(defaults, key)
+        if idle and value != default:
+            raise InputError(
+                f"config.{key} {value!r} has no effect with {reason}; leave it at {default!r}, or "
+                "change that"
+            )
 
 
 def _value(config: Any, key: str) -> Any:
@@ -214,11 +266,41 @@ def make_detector(config: ml_collections.ConfigDict, encoder: Encoder) -> Detect
         condition_dim=model.condition_dim,
     )
     detector = Detector(encoder, pyramid, reported_scores(config))
+    _check_kernels(config, encoder)
     try:
-        jax.eval_shape(lambda: detector.init(jax.random.key(0), image_size(config)))
+        shapes = jax.eval_shape(lambda: detector.init(jax.random.key(0), image_size(config)))
     except ValueError as error:
         raise InputError(f"config.model: {error}") from error
+    _check_memory(config, shapes)
     return detector
+
+
+def _check_kernels(config: ml_collections.ConfigDict, encoder: Encoder) -> None:
+    """Check that no kernel is so wide that its ends never meet a position."""
+    widest = 2 * max(max(size) for size in encoder.map_sizes(image_size(config))) - 1
+    kernel = max(config.model.kernel_sizes)
+    if config.model.flow == "fastflow" and kernel > max(widest, 3):
+        raise InputError(
+            f"config.model.kernel_sizes: {kernel} is wider than both sides of the largest map "
+            f"reach; use at most {widest}"
+        )
+
+
+def _check_memory(config: ml_collections.ConfigDict, shapes: Any) -> None:
+    """Check that parameters, gradients and moments, and a batch of images, can fit at all."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    size = image_size(config)
+    batch = max(config.training.batch_size, config.evaluation.batch_size)
+    needed = {
+        "config.model": 16 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)),
+        "config.data.image_size and batch_size": 12 * batch * size[0] * size[1],
+    }
+    for what, count in needed.items():
+        if count > memory:
+            raise InputError(
+                f"{what}: at least {count / 2**30:.0f} GiB are needed and this machine has "
+                f"{memory / 2**30:.0f}; choose smaller"
+            )
 
 
 def reported_scores(config: ml_collections.ConfigDict) -> tuple[str, ...]:

@@ -9,8 +9,12 @@ the flow makes of it: a new anomaly where the noise was. Reference: arXiv 2111.0
 and Figure 4.
 """
 
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
 import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +33,10 @@ from jaxflow.errors import InputError
 from jaxflow.evaluation.generation_picture import GenerationPicture, Region, generation_figure
 from jaxflow.evaluation.pictures import save_figure
 from jaxflow.experiment import image_size, load_selections, make_detector, make_encoder
+from jaxflow.files import check_outputs
 from jaxflow.run_folder import check_facts, load_run, make_folder
+
+_MOST_NOISE = 1e6
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +64,9 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "map", 1, "which feature map, 1 is the finest", lower_bound=1, flag_values=values
     )
-    flags.DEFINE_integer("seed", 0, "of the noise", flag_values=values)
+    flags.DEFINE_integer(
+        "seed", 0, "of the noise", lower_bound=0, upper_bound=2**32 - 1, flag_values=values
+    )
 
 
 class Generated(NamedTuple):
@@ -81,12 +90,18 @@ class Generated(NamedTuple):
 def _main(values: flags.FlagValues) -> int:
     command_line.required(values, "workdir", "input", "output")
     region, output = parse_region(values.region), Path(values.output)
-    if not np.isfinite(values.noise) or values.noise <= 0:
-        raise InputError(f"--noise: expected a positive number, got {values.noise}")
+    if not 0 < values.noise <= _MOST_NOISE:
+        raise InputError(
+            f"--noise: expected a positive number, at most {_MOST_NOISE:g}, got {values.noise}"
+        )
     if output.is_dir():
         raise InputError(f"--output {output} is a folder; give the name of a png file")
+    if output.suffix.lower() != ".png":
+        raise InputError(f"--output {output}: the picture is a png file; give a name in .png")
+    image = decode_image(Path(values.input))
+    check_outputs("output", [output], [Path(values.input)])
     config, facts = load_run(Path(values.workdir))
-    image = resize_image(decode_image(Path(values.input)), image_size(config))
+    image = resize_image(image, image_size(config))
     if values.weights:
         config.encoder.weights = values.weights
     detector, variables = _load(Path(values.workdir), config, facts, values.selection)
@@ -257,4 +272,4 @@ def _picture(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -7,8 +7,13 @@ picture with heat map and predicted mask. --input takes images and folders, sepa
 image that cannot be read is reported and the rest go on; the exit code is then 1.
 """
 
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
+import hashlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,14 +28,18 @@ from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import Calibration, read_calibrations
 from jaxflow.evaluation.pictures import Example, panel, save_figure
 from jaxflow.evaluation.scoring import Scorer
-from jaxflow.evaluation.tables import write_scores_csv
+from jaxflow.evaluation.tables import ScoresFile
 from jaxflow.experiment import (
     image_size,
     load_selections,
     make_detector,
     make_encoder,
 )
+from jaxflow.files import check_outputs, explain, locked, remove_parts
 from jaxflow.run_folder import CALIBRATION, check_facts, load_run, make_folder
+
+SCORES = "scores.csv"
+_LONGEST_NAME = 255  # Bytes, in the file systems of today.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,21 +75,35 @@ def _main(values: flags.FlagValues) -> int:
     output = Path(values.output)
     paths = find_images(values.input, output)
     names = name_images(paths)
+    outputs = [output / SCORES, *(_picture(output, name) for name in names.values())]
+    check_outputs("output", outputs, paths)
     model = _load(Path(values.workdir), values.selection, values.weights)
     make_folder("output", output)
-    read: list[Path] = []
-    scores: list[float] = []
-    for chunk, images in _chunks(paths, model.size, model.batch_size):
-        maps = model.anomaly_maps(images)
-        read += chunk
-        scores += maps.max((1, 2)).tolist()
-        if model.calibration and values.pictures:
-            for path, image, anomaly_map in zip(chunk, images, maps, strict=True):
-                _draw(output, names[path], image, anomaly_map, model.calibration)
-    _write(output, [names[path] for path in read], scores, model.score, model.calibration)
-    failed = len(paths) - len(read)
-    say(f"{len(read)} images scored, {failed} could not be read: {output / 'scores.csv'}")
-    return 1 if failed else 0
+    with locked(output, "another prediction"):
+        remove_parts(output)
+        read, undrawn = _score(model, output, names, draw=values.pictures)
+    failed = len(paths) - read
+    undrawn_too = f", {undrawn} pictures could not be written" if undrawn else ""
+    say(f"{read} images scored, {failed} could not be read{undrawn_too}: {output / SCORES}")
+    return 1 if failed or undrawn else 0
+
+
+def _score(model: _Model, output: Path, names: dict[Path, str], *, draw: bool) -> tuple[int, int]:
+    """Score images and write each result at once; count the images read, the pictures lacking."""
+    read, undrawn = 0, 0
+    calibration = model.calibration
+    columns = [model.score]
+    with ScoresFile(output / SCORES, columns, columns if calibration else []) as rows:
+        for chunk, images in _chunks(list(names), model.size, model.batch_size):
+            maps = model.anomaly_maps(images)
+            scores = maps.max((1, 2))
+            decisions = [scores >= calibration.image_threshold] if calibration else []
+            rows.append([names[path] for path in chunk], [scores], decisions)
+            read += len(chunk)
+            if calibration and draw:
+                for path, image, anomaly_map in zip(chunk, images, maps, strict=True):
+                    undrawn += not _draw(output, names[path], image, anomaly_map, calibration)
+    return read, undrawn
 
 
 def _load(workdir: Path, selection: str | None, weights: str | None) -> _Model:
@@ -161,22 +184,25 @@ def name_images(paths: Sequence[Path]) -> dict[Path, str]:
 
 def _draw(
     output: Path, name: str, image: np.ndarray, anomaly_map: np.ndarray, calibration: Calibration
-) -> None:
+) -> bool:
+    """Draw a picture; say what keeps it from being written, which costs this one only."""
     example = Example(name, image, anomaly_map, float(anomaly_map.max()))
-    save_figure(output / f"{name}.png", panel(example, calibration.scale))
+    try:
+        save_figure(_picture(output, name), panel(example, calibration.scale))
+    except OSError as error:
+        warn(f"no picture of {name}: {explain(error)}")
+        return False
+    return True
 
 
-def _write(
-    output: Path,
-    names: Sequence[str],
-    scores: Sequence[float],
-    score: str,
-    calibration: Calibration | None,
-) -> None:
-    values = np.asarray(scores, np.float32)
-    decisions = {score: values >= calibration.image_threshold} if calibration else None
-    write_scores_csv(output / "scores.csv", names, None, None, {score: values}, decisions)
+def _picture(output: Path, name: str) -> Path:
+    """Name the picture of an image; a name that would be too long ends in its hash."""
+    path = output / f"{name}.png"
+    if len(os.fsencode(path.name)) <= _LONGEST_NAME:
+        return path
+    start = os.fsencode(path.name)[: _LONGEST_NAME - 21].decode(errors="ignore")
+    return path.with_name(f"{start}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.png")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

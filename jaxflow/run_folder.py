@@ -8,10 +8,12 @@ import ml_collections
 
 from jaxflow.config import check_complete
 from jaxflow.errors import InputError
-from jaxflow.evaluation.tables import write_metrics_json
+from jaxflow.files import read_sealed_json, write_sealed_json
 
 # File of the thresholds and color ranges in a workdir; written last, when a run is finished.
 CALIBRATION = "calibration.json"
+# What else training leaves there.
+_OURS = ("checkpoints", "best", "metrics.jsonl", CALIBRATION)
 
 # Fact of a run -> what it is in words, and the flag that tells where it lies now.
 _FACTS = {
@@ -40,8 +42,32 @@ def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, 
                 f"{workdir} holds another run: {'; '.join(differences[:5])}; use another --workdir"
             )
         return
+    if there := [name for name in _OURS if (workdir / name).exists()]:
+        raise InputError(
+            f"{workdir} holds {there[0]} but no run.json, so no run can go on there; use another "
+            "--workdir"
+        )
     make_folder("workdir", workdir)
-    write_metrics_json(path, new)
+    write_sealed_json(path, new)
+
+
+def check_places(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Check that nothing is written among the user's images.
+
+    Raises:
+      InputError: if the workdir or the prepared data would lie in the folder of the images.
+    """
+    if not config.data.data_dir:
+        return
+    images = Path(config.data.data_dir).expanduser().resolve()
+    places = {"--workdir": workdir, "config.data.cache_dir": config.data.cache_dir}
+    for name, place in places.items():
+        resolved = Path(place).expanduser().resolve()
+        if place and images in (resolved, *resolved.parents):
+            raise InputError(
+                f"{name} {place} lies in the folder of the images, {images}, where what is written "
+                "would be taken for images; name a folder outside"
+            )
 
 
 def make_folder(flag: str, folder: Path) -> None:
@@ -58,6 +84,11 @@ def make_folder(flag: str, folder: Path) -> None:
         ) from error
 
 
+def is_run(workdir: Path) -> bool:
+    """Tell whether a folder holds a run."""
+    return (workdir / "run.json").exists()
+
+
 def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
     """Read the config and the facts that `save_run` wrote; nothing of them is executed.
 
@@ -65,7 +96,7 @@ def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
       InputError: if the folder holds no run.
     """
     path = workdir / "run.json"
-    if not path.exists():
+    if not is_run(workdir):
         raise InputError(
             f"{workdir} holds no run (no run.json); train first: "
             f"python -m jaxflow.train --config=CONFIG --workdir={workdir}"
@@ -98,10 +129,10 @@ def check_facts(workdir: Path, facts: dict[str, Any], now: dict[str, Any]) -> No
 
 def _read_run(path: Path) -> dict[str, Any]:
     try:
-        run = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); use another --workdir") from error
-    if not isinstance(run, dict) or not isinstance(run.get("config"), dict):
+        run = read_sealed_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; put a copy of it there, or use another --workdir") from error
+    if not isinstance(run.get("config"), dict):
         raise InputError(f"{path} describes no run; use another --workdir")
     return run
 

@@ -8,8 +8,13 @@ best by validation likelihood), metrics.jsonl, and calibration.json (thresholds 
 normal images). Stopped at any moment, the same command goes on exactly where it was.
 """
 
-import sys
-from collections.abc import Sequence
+if __name__ == "__main__":
+    from jaxflow import signals
+
+    signals.end_at_once()  # The imports below take seconds.
+
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -22,11 +27,12 @@ from jaxflow.command_line import say, warn
 from jaxflow.data import AUGMENTATIONS, AnomalyDataset, read_images
 from jaxflow.detectors import Detector, channel_statistics, set_statistics
 from jaxflow.encoders import Encoder, WeightsUnavailable
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, RunStopped
 from jaxflow.evaluation.calibration import calibrate, write_calibrations
 from jaxflow.evaluation.scoring import Scorer
 from jaxflow.experiment import (
     check_config,
+    check_effects,
     image_size,
     load_selections,
     make_dataset,
@@ -34,10 +40,11 @@ from jaxflow.experiment import (
     make_encoder,
     run_facts,
 )
+from jaxflow.files import locked, remove_parts
 from jaxflow.maxima import add_training_maxima
 from jaxflow.parallel import check_batch_size
 from jaxflow.recipe import check_groups, make_optimizer, make_step
-from jaxflow.run_folder import CALIBRATION, save_run
+from jaxflow.run_folder import CALIBRATION, check_places, is_run, make_folder, save_run
 from jaxflow.training import (
     Batches,
     FeatureBatches,
@@ -63,6 +70,8 @@ def _define(values: flags.FlagValues) -> None:
 
 def _main(values: flags.FlagValues) -> int:
     command_line.required(values, "config", "workdir")
+    check_config(values.config)
+    check_effects(values.config)
     train(values.config, Path(values.workdir))
     return 0
 
@@ -75,6 +84,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
       RunStopped: on Ctrl-C, and when the loss is not finite.
     """
     check_config(config)
+    check_places(config, workdir)
     check_batch_size("config.training.batch_size", config.training.batch_size)
     encoder = load_encoder_or_random(config)
     encoder.check_input_size(image_size(config))
@@ -83,6 +93,29 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     dataset = make_dataset(config)
     steps = len(dataset.train) // config.training.batch_size
     _check_sizes(config, dataset, steps)
+    make_folder("workdir", workdir)
+    with _held(workdir):
+        _run(config, workdir, detector, dataset, steps)
+
+
+@contextlib.contextmanager
+def _held(workdir: Path) -> Iterator[None]:
+    """Hold a workdir for this run, all of whose processes the first one stands for."""
+    with contextlib.ExitStack() as held:
+        if jax.process_index() == 0:
+            held.enter_context(locked(workdir, "another training"))
+            remove_parts(workdir)
+        yield
+
+
+def _run(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    detector: Detector,
+    dataset: AnomalyDataset,
+    steps: int,
+) -> None:
+    encoder = detector.encoder
     save_run(workdir, config, run_facts(encoder, dataset))
     say(
         f"{dataset.name} ({dataset.category}): {len(dataset.train)} train, "
@@ -93,6 +126,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     _fit(config, workdir, detector, dataset, steps)
     add_training_maxima(workdir, config, detector, dataset, say)
     _calibrate(config, workdir, detector, dataset)
+    if not is_run(workdir):
+        raise RunStopped(f"{workdir} was removed while it was trained; start again")
     say(
         ("this run was trained to its end before" if trained_before else "trained")
         + f"; evaluate with: python -m jaxflow.evaluate --workdir={workdir}"
@@ -206,4 +241,4 @@ def _calibrate(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

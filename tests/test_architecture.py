@@ -12,6 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports run from a greater number to a smaller one, or, without a circle, to an equal one.
 LAYERS = {
     "errors": 0,
+    "files": 0,
+    "signals": 0,
     "parallel": 0,
     "encoders": 1,
     "flows": 1,

@@ -1,7 +1,10 @@
 """The tensorflow-datasets builder that every data set shares; none of it needs TensorFlow."""
 
+import contextlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +19,10 @@ from jaxflow.data.example import NORMAL, Example, Split
 from jaxflow.data.image import decode_image, decode_mask
 from jaxflow.data.records import Listing, Record, check_records, read_content
 from jaxflow.errors import InputError
+from jaxflow.files import explain, file_sha256, locked
+
+_SUMS = "SHA256SUMS"
+_UNFINISHED = "incomplete."
 
 
 class AnomalyBuilder(
@@ -51,6 +58,7 @@ class AnomalyBuilder(
 
     def __init__(self, *, listing: Listing | None = None, **kwargs: Any):
         self._listing = listing
+        self.folder = Path(kwargs.get("data_dir") or default_cache_dir())
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -132,9 +140,10 @@ def prepare(
     """Prepare a listing, or find it prepared.
 
     The folder is named by the listing's cache key, so a change of the files leads to another
-    folder and what was prepared before it is not read. tensorflow-datasets writes into a
-    temporary folder and renames it at the end: an interrupted preparation is never read. Nothing is
-    downloaded, and the progress bars of tensorflow-datasets are switched off.
+    folder and what was prepared before it is not read. Data are prepared in a temporary folder,
+    sealed by the SHA-256 of each file and renamed at the end: an interrupted preparation is never
+    read, and the next one removes it. Nothing is downloaded, and the progress bars of
+    tensorflow-datasets are switched off.
 
     Args:
       builder_class: the data set.
@@ -149,49 +158,108 @@ def prepare(
         in it before is damaged.
     """
     root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
-    folder = root / "jaxflow" / listing.cache_key()
+    root = root / "jaxflow"
+    folder = root / listing.cache_key()
     config = listing.category if builder_class.BUILDER_CONFIGS else None
-    builder = _open(builder_class, listing, folder, config)
-    if builder.data_path.exists():
-        return builder
+    if not folder.exists():
+        try:
+            _prepare(builder_class, listing, folder, config)
+        # array_record has no errors of its own: a full disk is a RuntimeError.
+        except (OSError, RuntimeError) as error:
+            reason = explain(error) if isinstance(error, OSError) else " ".join(str(error).split())
+            raise InputError(
+                f"{root}: prepared data cannot be written: {reason[:300]}; make room, or choose "
+                "another cache_dir"
+            ) from error
+    _check_seal(folder)
+    return _open(builder_class, listing, folder, config)
+
+
+def _prepare(
+    builder_class: type[AnomalyBuilder], listing: Listing, folder: Path, config: str | None
+) -> None:
+    """Prepare a listing beside its folder, and move it there when it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
     tfds.disable_progress_bar()
     try:
-        builder.download_and_prepare(
-            file_format="array_record",
-            download_dir=root / "jaxflow" / "downloads",
-            download_config=tfds.download.DownloadConfig(
-                try_download_gcs=False, register_checksums=False
-            ),
-        )
+        with locked(temporary, "a preparation"):
+            builder_class(listing=listing, data_dir=temporary, config=config).download_and_prepare(
+                file_format="array_record",
+                download_dir=temporary / "downloads",
+                download_config=tfds.download.DownloadConfig(
+                    try_download_gcs=False, register_checksums=False
+                ),
+            )
+            _seal(temporary)
+        # Another process may have prepared the same data meanwhile; its copy is as good.
+        with contextlib.suppress(FileExistsError):
+            _move(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+
+
+def _remove_unfinished(root: Path) -> None:
+    """Remove what killed processes left of their preparations; one that goes on holds its lock."""
+    for path in root.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(InputError, OSError), locked(path, "a preparation"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _seal(folder: Path) -> None:
+    """List the SHA-256 of each file of prepared data."""
+    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in _files(folder)]
+    (folder / _SUMS).write_text("".join(lines))
+
+
+def _files(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(p.relative_to(folder).as_posix() for p in paths if p.name not in (_SUMS, ".lock"))
+
+
+def _check_seal(folder: Path) -> None:
+    """Raise InputError unless prepared data are as they were written."""
+    try:
+        lines = (folder / _SUMS).read_text(errors="replace").splitlines()
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        for name in sorted(sums.keys() | set(_files(folder))):
+            if not (folder / name).is_file():
+                raise _damaged(folder, f"{name} is missing")
+            if sums.get(name) != file_sha256(folder / name):
+                raise _damaged(folder, f"{name} does not match its SHA-256")
     except OSError as error:
-        if builder.data_path.exists():
-            # Another process prepared the same data meanwhile, and its copy is as good.
-            return _open(builder_class, listing, folder, config)
-        raise InputError(
-            f"{folder}: prepared data cannot be written: {error.strerror or error}; "
-            "choose another cache_dir"
-        ) from error
-    return builder
+        raise _damaged(folder, explain(error)) from error
+    if not sums:
+        raise _damaged(folder, f"{_SUMS} is empty")
 
 
 def _open(
     builder_class: type[AnomalyBuilder], listing: Listing, folder: Path, config: str | None
 ) -> AnomalyBuilder:
-    """Make a builder and, if its data are there, check that their description can be read."""
+    """Make a builder of prepared data; only another release can have written them otherwise."""
     try:
         builder = builder_class(listing=listing, data_dir=folder, config=config)
-        stored = set(builder.info.metadata) if builder.data_path.exists() else None
+        stored = set(builder.info.metadata) if builder.data_path.exists() else set()
     except (ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _damaged(folder, "their description cannot be read") from error
-    if stored is not None and not {"fingerprint", "index"} <= stored:
+    if not {"fingerprint", "index"} <= stored:
         raise _damaged(folder, "their description is gone")
     return builder
 
 
 def _damaged(folder: Path, reason: str) -> InputError:
     return InputError(
-        f"{folder}: prepared data are damaged ({reason}); delete this folder and start again, and "
-        "they are prepared anew"
+        f"{folder}: prepared data are damaged ({reason}); delete this folder and start again: they "
+        "are prepared again"
     )
 
 
@@ -211,8 +279,7 @@ def read_split(builder: AnomalyBuilder, split: str) -> Split | None:
         return None
     records = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     names, defects, _ = (list(column) for column in zip(*index, strict=True))
-    folder = Path(builder.data_path)
-    return Split.of(_Decoded(records, names, folder), names, defects)
+    return Split.of(_Decoded(records, names, builder.folder), names, defects)
 
 
 class _Decoded:

@@ -1,7 +1,6 @@
 """Where encoder weights come from: the Hugging Face hub or a safetensors file, never a pickle."""
 
 import dataclasses
-import hashlib
 import pathlib
 import ssl
 import urllib.error
@@ -13,6 +12,7 @@ import safetensors
 
 from jaxflow.encoders.layout import Shape
 from jaxflow.errors import InputError
+from jaxflow.files import file_sha256
 
 HUB_FILE = "model.safetensors"
 _PROBE_SECONDS = 4.0
@@ -49,12 +49,6 @@ def find_weights(source: str, repo: str, revision: str | None = None) -> Weights
     """
     path = _from_hub(repo, revision) if source == "hub" else _from_path(source, repo)
     return WeightsFile(path, file_sha256(path))
-
-
-def file_sha256(path: pathlib.Path) -> str:
-    """Give the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_tensors(

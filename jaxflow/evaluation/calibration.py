@@ -1,18 +1,16 @@
 """What a score means, learned from held-out normal images alone."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jaxflow.errors import InputError
 from jaxflow.evaluation.heatmaps import heatmap_scale
 from jaxflow.evaluation.pictures import Scale
-from jaxflow.evaluation.tables import write_metrics_json
 from jaxflow.evaluation.thresholds import expected_false_positive_rate, normal_quantile_threshold
+from jaxflow.files import read_sealed_json, write_sealed_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +64,7 @@ def calibrate(
 
 def write_calibrations(path: Path, calibrations: Mapping[str, Mapping[str, Calibration]]) -> None:
     """Write selection -> score -> calibration as JSON."""
-    write_metrics_json(
+    write_sealed_json(
         path,
         {
             name: {score: dataclasses.asdict(value) for score, value in by_score.items()}
@@ -84,10 +82,12 @@ def read_calibrations(path: Path) -> dict[str, dict[str, Calibration]]:
     if not path.exists():
         raise InputError(f"{path} is missing; finish the training: the same train command goes on")
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = read_sealed_json(path)
         return {
             name: {score: Calibration(**value) for score, value in by_score.items()}
             for name, by_score in content.items()
         }
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it and train again") from error
+    except InputError as error:
+        raise InputError(
+            f"{error}; delete it and start the same train command again: it is computed again"
+        ) from error

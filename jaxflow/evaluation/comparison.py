@@ -13,9 +13,8 @@ from jaxflow.evaluation.tables import (
     MISSING,
     ResultRow,
     format_table,
-    write_atomically,
-    write_metrics_json,
 )
+from jaxflow.files import SIGNED, write_atomically, write_json
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max")
 PUBLISHED = "published"
@@ -73,9 +72,10 @@ def write_comparison(
     folder.mkdir(parents=True, exist_ok=True)
     summary = summarize(finished, about.published)
     by_category = categorize(finished, about.published)
-    write_metrics_json(
+    write_json(
         folder / "comparison.json",
         {
+            **SIGNED,
             "title": about.title,
             "published_source": about.published.source if about.published else None,
             "notes": about.notes,

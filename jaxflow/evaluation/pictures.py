@@ -1,5 +1,6 @@
 """Pictures of single images: a panel for each, and a grid of several for a first look."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from jaxflow.evaluation.heatmaps import (
     heatmap_overlay,
     mask_overlay,
 )
+from jaxflow.files import write_atomically
 
 DPI = 130
 INK, QUIET = "#1b1f24", "#6a737d"
@@ -158,11 +160,11 @@ def grid(examples: Sequence[Example], scale: Scale) -> Figure:
 
 def save_figure(path: str | Path, figure: Figure) -> Path:
     """Write a figure as png and return its path; missing folders are made."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target, content = Path(path), io.BytesIO()
     # No version or date inside: the same figure gives the same bytes.
-    figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None})
-    return target
+    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": "jaxflow"})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return write_atomically(target, content.getvalue())
 
 
 def _tiles(example: Example, scale: Scale) -> list[tuple[str, NDArray[np.uint8]]]:

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from jaxflow.errors import InputError
-from jaxflow.evaluation.tables import MISSING, ResultRow, format_value, write_atomically
+from jaxflow.evaluation.tables import MISSING, ResultRow, format_value
+from jaxflow.files import write_atomically
 
 MAIN_METRICS = {
     "image_auroc": "image AUROC",

@@ -13,7 +13,8 @@ from jaxflow.evaluation.curves import histogram_figure, roc_figure
 from jaxflow.evaluation.metrics import roc_points
 from jaxflow.evaluation.pictures import Example, grid, panel, save_figure
 from jaxflow.evaluation.report import Picture, write_report
-from jaxflow.evaluation.tables import ResultRow, write_metrics_json, write_scores_csv
+from jaxflow.evaluation.tables import ResultRow, write_scores_csv
+from jaxflow.files import write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ def write_run_report(
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     (folder / "curves").mkdir(exist_ok=True)
     columns = {f"{selection}_{score}": value for (selection, score), value in scored.items()}
-    write_metrics_json(
+    write_json(
         folder / "metrics.json",
         {"protocol": dict(protocol), "results": [dataclasses.asdict(row) for row in rows]},
     )

@@ -1,12 +1,8 @@
-"""Result rows as tables, CSV and strict JSON; files appear whole or not at all."""
+"""Result rows as tables and CSV."""
 
 import csv
 import io
-import json
-import math
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxflow.errors import InputError
+from jaxflow.files import write_atomically
 
 MISSING = "–"
 
@@ -118,6 +115,58 @@ def format_value(value: object, name: str = "") -> str:
     return str(value)
 
 
+class ScoresFile:
+    """A CSV of scores that grows: what is written stays, whatever comes after.
+
+    Args:
+      path: the file to write; its folder must exist.
+      scores: names of the scores, in columns `anomaly_score_<name>`.
+      decisions: names of the scores that decide, in columns `decision_<name>`.
+    """
+
+    def __init__(self, path: Path, scores: Sequence[str], decisions: Sequence[str] = ()):
+        self._path = path
+        self._file: Any = None
+        self._header = ["name", *_score_columns(scores), *_decision_columns(decisions)]
+
+    def __enter__(self) -> "ScoresFile":
+        self._path.unlink(missing_ok=True)  # A link's own file is not touched.
+        self._file = self._path.open("xb", buffering=0)
+        self._write([self._header])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(
+        self,
+        names: Sequence[str],
+        scores: Sequence[ArrayLike],
+        decisions: Sequence[ArrayLike] = (),
+    ) -> None:
+        """Write a row for each image.
+
+        Args:
+          names: the images' names [b].
+          scores: floating [b] for each score.
+          decisions: bool [b] for each score that decides.
+
+        Raises:
+          OSError: if they cannot be written; the rows before stay whole.
+        """
+        columns = [list(names), *map(_numbers, scores), *map(_words, decisions)]
+        self._write(zip(*columns, strict=True))
+
+    def _write(self, rows: Iterable[Sequence[object]]) -> None:
+        content, start = _csv(rows).encode("utf-8", "backslashreplace"), self._file.tell()
+        try:
+            while content:
+                content = content[self._file.write(content) :]
+        except OSError as error:
+            self._file.truncate(start)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+
 def write_scores_csv(
     path: str | Path,
     names: Sequence[str],
@@ -147,72 +196,37 @@ def write_scores_csv(
         columns["label"] = [int(label) for label in np.asarray(labels)]
     if defects is not None:
         columns["defect"] = list(defects)
-    for name, values in scores.items():
-        columns[f"anomaly_score_{name}"] = [float(value) for value in np.asarray(values)]
-    for name, values in (decisions or {}).items():
-        words = np.where(np.asarray(values, dtype=bool), "anomalous", "normal")
-        columns[f"decision_{name}"] = [str(word) for word in words]
+    columns |= dict(zip(_score_columns(scores), map(_numbers, scores.values()), strict=True))
+    decided = decisions or {}
+    columns |= dict(zip(_decision_columns(decided), map(_words, decided.values()), strict=True))
     for column, cells in columns.items():
         if len(cells) != len(names):
             raise InputError(
                 f"{column}: {len(cells)} values for {len(names)} images; give one each"
             )
+    return write_atomically(path, _csv([list(columns), *zip(*columns.values(), strict=True)]))
+
+
+def _score_columns(names: Iterable[str]) -> list[str]:
+    return [f"anomaly_score_{name}" for name in names]
+
+
+def _decision_columns(names: Iterable[str]) -> list[str]:
+    return [f"decision_{name}" for name in names]
+
+
+def _numbers(values: ArrayLike) -> list[object]:
+    return [float(value) for value in np.asarray(values)]
+
+
+def _words(values: ArrayLike) -> list[object]:
+    return [str(word) for word in np.where(np.asarray(values, bool), "anomalous", "normal")]
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return write_atomically(path, text.getvalue())
-
-
-def write_metrics_json(path: str | Path, payload: Mapping[str, Any]) -> Path:
-    """Write metrics as strict JSON.
-
-    Args:
-      path: the file to write; its folder must exist.
-      payload: strings, numbers (numpy's too), booleans, None, mappings and sequences.
-
-    Returns:
-      The path.
-
-    Raises:
-      InputError: if a value is NaN, infinite or of another type; the error names its place.
-    """
-    text = json.dumps(_plain(payload, "metrics"), indent=2, allow_nan=False, ensure_ascii=False)
-    return write_atomically(path, text + "\n")
-
-
-def write_atomically(path: str | Path, text: str) -> Path:
-    """Write text in UTF-8 beside its place and move it there, so that no reader sees a half."""
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(
-            handle, "w", encoding="utf-8", errors="backslashreplace", newline=""
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are private to their owner.
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return target
-
-
-def _plain(value: object, place: str) -> object:
-    """Return the value in JSON's own types, or raise InputError naming its place."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist(), place)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{place}: {value} has no place in JSON; leave a missing metric out")
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise InputError(f"{place}: {type(value).__name__} has no form in JSON; give a plain value")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _is_numeric(values: Sequence[object]) -> bool:

@@ -1,6 +1,7 @@
 """Where training batches come from: features computed once, or images read anew."""
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 
 from jaxflow.data import Split, epoch_batches, padded_batches, read_images, train_iterator
 from jaxflow.encoders import Encoder
+from jaxflow.errors import InputError
 from jaxflow.parallel import local_part
 
 _ENCODE_BATCH = 32
@@ -136,6 +138,15 @@ def _empty(shape: tuple[int, ...], on_disk: bool) -> np.ndarray:
     if not on_disk:
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile() as file:
+        try:
+            # Without, a full disk is noticed at a write into the map, which ends the process.
+            os.posix_fallocate(file.fileno(), 0, max(1, 4 * math.prod(shape)))
+        except OSError as error:
+            raise InputError(
+                f"{tempfile.gettempdir()}: no room for kept features, "
+                f"{4 * math.prod(shape) / 2**30:.1f} GiB: {error.strerror}; make room, set TMPDIR "
+                "to another disk, or raise training.feature_memory_gib"
+            ) from error
         return np.memmap(file, np.float32, mode="w+", shape=shape)
 
 

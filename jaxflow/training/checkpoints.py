@@ -1,9 +1,12 @@
 """Checkpoints that say when they are damaged, and from which training goes on exactly."""
 
+import contextlib
 import copy
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +14,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, RunStopped
+from jaxflow.files import explain, file_sha256, write_atomically
 
 _SEAL = "SHA256SUMS"
 _MAXIMA = "maxima.json"
+_UNFINISHED = "*.orbax-checkpoint-tmp*"
+# How often a reader looks again because training has just replaced what it was reading.
+_LOOKS = 10
 
 
 class Checkpoint(NamedTuple):
@@ -62,29 +69,33 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """List the steps at hand, ascending; the last may still be on its way to the disk."""
-        return sorted(self._manager.all_steps())
+        """List the steps that are whole on the disk, ascending."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(int(p.name) for p in self._directory.iterdir() if p.name.isdecimal())
 
     def save(self, step: int, state: Any, info: dict[str, Any]) -> None:
         """Begin to write a checkpoint, once the one before is written.
 
         One of the same step is replaced; later ones, which an earlier start of the run has left,
         are deleted. `info` is taken as it is now: Orbax reads it only when it writes.
+
+        Raises:
+          RunStopped: if this one, or the one before, cannot be written; what was whole is kept.
         """
         self.wait()
-        for there in self.steps:
-            if there >= step:
-                self._manager.delete(there)
-        self._writing = step
         state = jax.tree.map(np.asarray, state)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                info=ocp.args.JsonSave({"info": copy.deepcopy(info), "layout": _layout(state)}),
-            ),
-            force=True,  # Without, a step that Orbax deems out of turn is silently left out.
+        content = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            info=ocp.args.JsonSave({"info": copy.deepcopy(info), "layout": _layout(state)}),
         )
+        with self._told():
+            for there in self.steps:
+                if there >= step:
+                    self._manager.delete(there)
+            self._writing = step
+            # Without force, a step that Orbax deems out of turn is silently left out.
+            self._manager.save(step, args=content, force=True)
 
     def restore(self, step: int, template: Any) -> Checkpoint:
         """Read one checkpoint.
@@ -96,22 +107,25 @@ class Checkpoints:
         Raises:
           InputError: if it is damaged or holds other shapes.
         """
-        if damage := _find_damage(self._directory / str(step)):
-            raise InputError(f"checkpoint {self._directory / str(step)} is damaged: {damage}")
-        saved = self._manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore()))
-        # Orbax itself would return other shapes and cast dtypes without a word.
-        if difference := _find_difference(saved["info"]["layout"], _layout(template)):
-            raise InputError(f"checkpoint {self._directory / str(step)}: {difference}")
-        template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
-        )
-        return Checkpoint(
-            step,
-            jax.tree.map(np.asarray, restored["state"]),
-            saved["info"]["info"],
-            _read_maxima(self._directory / str(step)),
-        )
+        folder = self._directory / str(step)
+        _check_whole(folder)
+        try:
+            saved = self._manager.restore(
+                step, args=ocp.args.Composite(info=ocp.args.JsonRestore())
+            )
+            # Orbax itself would return other shapes and cast dtypes without a word.
+            if difference := _find_difference(saved["info"]["layout"], _layout(template)):
+                raise InputError(f"checkpoint {folder}: {difference}")
+            template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
+            )
+            maxima = _read_maxima(folder)
+        except Exception:  # Of any kind where a training replaces the files meanwhile.
+            _check_whole(folder)
+            raise
+        state = jax.tree.map(np.asarray, restored["state"])
+        return Checkpoint(step, state, saved["info"]["info"], maxima)
 
     def add_maxima(self, step: int, maxima: Sequence[float]) -> None:
         """Add the training set's maximum likelihoods to a checkpoint that is written.
@@ -124,15 +138,17 @@ class Checkpoints:
           maxima: of each map, nats per dimension.
         """
         folder = self._directory / str(step)
-        _write_whole(folder / _MAXIMA, json.dumps([float(value) for value in maxima]))
+        write_atomically(folder / _MAXIMA, json.dumps([float(value) for value in maxima]))
         kept = [line for line in _read_seal(folder) if not line.endswith(f"  {_MAXIMA}")]
         lines = [*kept, _seal_line(folder, _MAXIMA)]
-        _write_whole(folder / _SEAL, "".join(f"{line}\n" for line in lines))
+        write_atomically(folder / _SEAL, "".join(f"{line}\n" for line in lines))
 
     def restore_latest(
         self, template: Any, say: Callable[[str], None] = lambda message: None
     ) -> Checkpoint | None:
         """Read the latest checkpoint that is whole, or None if there is none at all.
+
+        A training that goes on meanwhile replaces checkpoints: then it is looked for again.
 
         Args:
           template: a pytree of the shapes and dtypes expected.
@@ -141,26 +157,58 @@ class Checkpoints:
         Raises:
           InputError: if there are checkpoints and none can be used.
         """
-        steps = self.steps
-        for step in reversed(steps):
-            try:
-                return self.restore(step, template)
-            except InputError as error:
-                if step == steps[0]:
-                    raise InputError(
-                        f"{error}; none of the {len(steps)} checkpoints there can be used: train "
-                        "anew in another workdir"
-                    ) from error
-                say(f"{error}; going back to the one before")
-        return None
+        for _ in range(_LOOKS):
+            steps = self.steps
+            for step in reversed(steps):
+                try:
+                    return self.restore(step, template)
+                except InputError as error:
+                    if not (self._directory / str(step)).is_dir():
+                        break
+                    if step == steps[0]:
+                        raise InputError(
+                            f"{error}; none of the {len(steps)} checkpoints there can be used: "
+                            "train again in another workdir"
+                        ) from error
+                    say(f"{error}; going back to the one before")
+            else:
+                return None
+        raise InputError(f"{self._directory}: checkpoints are replaced faster than they are read")
 
     def wait(self) -> None:
-        """Wait until what is being written is on the disk under its final name."""
-        self._manager.wait_until_finished()
+        """Wait until what is being written is on the disk under its final name.
+
+        Raises:
+          RunStopped: if it cannot be written.
+        """
+        with self._told():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait for what is being written, and end the threads that write."""
-        self._manager.close()
+        """Wait for what is being written, and end the threads that write.
+
+        Raises:
+          RunStopped: if it cannot be written.
+        """
+        with self._told():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell in one line what Orbax raises, which has no common base, and clean up after it."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            for path in self._directory.glob(_UNFINISHED):
+                shutil.rmtree(path, ignore_errors=True)
+            raise RunStopped(
+                f"a checkpoint in {self._directory} cannot be written: {_reason(error)}; "
+                f"{self._kept()}; mend it, and the same command goes on from there"
+            ) from error
+
+    def _kept(self) -> str:
+        steps = self.steps
+        return f"that of step {steps[-1]} is kept" if steps else "there is none yet"
 
     def _seal(self) -> None:
         """List the SHA-256 of a checkpoint's files; Orbax renames its folder afterwards."""
@@ -179,24 +227,21 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths if path.is_file())
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _reason(error: Exception) -> str:
+    """Return the system's reason; TensorStore has its number in the midst of a long message."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return explain(error)
+    if number := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(number[1]))
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _seal_line(folder: Path, name: str) -> str:
-    return f"{_sha256(folder / name)}  {name}"
+    return f"{file_sha256(folder / name)}  {name}"
 
 
 def _read_seal(folder: Path) -> list[str]:
     return (folder / _SEAL).read_text(errors="replace").splitlines()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file at once; several processes may write the same."""
-    temporary = path.with_name(f"{path.name}.{jax.process_index()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _read_maxima(folder: Path) -> np.ndarray | None:
@@ -204,6 +249,16 @@ def _read_maxima(folder: Path) -> np.ndarray | None:
     if not any(line.endswith(f"  {_MAXIMA}") for line in _read_seal(folder)):
         return None  # Not sealed yet: a kill came in between.
     return np.asarray(json.loads((folder / _MAXIMA).read_text()), np.float32)
+
+
+def _check_whole(folder: Path) -> None:
+    """Raise InputError if a checkpoint is not as it was written."""
+    try:
+        damage = _find_damage(folder)
+    except OSError as error:
+        damage = explain(error)
+    if damage:
+        raise InputError(f"checkpoint {folder} is damaged: {damage}")
 
 
 def _find_damage(folder: Path) -> str | None:
@@ -215,7 +270,7 @@ def _find_damage(folder: Path) -> str | None:
     for name in sorted(sums.keys() | set(_files(folder))):
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if sums.get(name) != _sha256(folder / name):
+        if sums.get(name) != file_sha256(folder / name):
             return f"{name} does not match its SHA-256"
     return None if sums else f"its {_SEAL} is empty"
 

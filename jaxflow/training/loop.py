@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxflow import signals
 from jaxflow.errors import RunStopped
+from jaxflow.files import write_atomically
 from jaxflow.parallel import replicate, shard, unreplicate
 from jaxflow.training.batches import Batches
 from jaxflow.training.checkpoints import Checkpoints
@@ -87,6 +88,7 @@ class Trainer:
         self._best_loss: float | None = None
         self._unread: list[jax.Array] = []
         self._epoch_losses: list[float] = []
+        self._records: list[dict[str, Any]] = []
         self._started = time.monotonic()
 
     def run(self, state: TrainState) -> TrainState:
@@ -113,7 +115,7 @@ class Trainer:
                     self._unread.append(loss)
                     self._after_step(step, replicated, bar)
                     if interrupted:
-                        self._interrupt(step, replicated)
+                        self._interrupt(step, replicated, interrupted[0])
                 return unreplicate(replicated)
         finally:
             self._last.close()
@@ -122,13 +124,14 @@ class Trainer:
     def _resume(self, state: TrainState) -> TrainState:
         found = self._last.restore_latest(state, self._say)
         if found is None:
-            self._trim_log(0)
+            self._write_log()
             return state
         self._batches.set_state(found.info["data"])
         self._best_loss = found.info["best_validation_nll"]
         self._epoch_losses = found.info["epoch_losses"]
         self._started -= found.info["seconds"]
-        self._trim_log(found.step)
+        self._records = found.info["log"]
+        self._write_log()
         self._say(f"going on from step {found.step} of {self._schedule.steps}")
         return found.state
 
@@ -177,6 +180,7 @@ class Trainer:
                     f"the validation loss is {record['validation_nll']} after step {step}"
                 )
             self._report(record, bar)
+        self._records.append(record)
         # The log first: what a kill leaves in it without a checkpoint, the next start drops.
         if self._leads:
             with self._log.open("a") as log:
@@ -206,6 +210,7 @@ class Trainer:
             "validation_nll": validation_nll,
             "best_validation_nll": self._best_loss,
             "epoch_losses": self._epoch_losses,
+            "log": self._records,
             "seconds": time.monotonic() - self._started,
         }
         # The best first, to its end: killed in between, the run repeats the epoch and with it the
@@ -216,11 +221,12 @@ class Trainer:
         self._last.save(step, host, info)
 
     def _not_finite(self, what: str) -> RunStopped:
+        self._last.wait()  # One may still be on its way to the disk.
         steps = self._last.steps
         kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "no checkpoint yet"
         return RunStopped(f"{what}; {kept}; lower training.learning_rate or model.clamp")
 
-    def _interrupt(self, step: int, state: TrainState) -> None:
+    def _interrupt(self, step: int, state: TrainState, number: int) -> None:
         if not self._schedule.is_validated(step):
             if self._unread:
                 self._check_losses(step)
@@ -228,49 +234,31 @@ class Trainer:
         raise RunStopped(
             f"interrupted at step {step} of {self._schedule.steps}; saved; the same command goes "
             "on from there",
-            exit_code=130,
+            exit_code=signals.Interrupted(number).exit_code,
         )
 
-    def _trim_log(self, step: int) -> None:
-        """Drop what was logged after the step that training goes on from."""
-        if self._leads and self._log.exists():
-            lines = [line for line in self._log.read_text().splitlines() if _logged(line) <= step]
-            trimmed = self._log.with_suffix(".tmp")
-            trimmed.write_text("".join(line + "\n" for line in lines))
-            trimmed.replace(self._log)  # At once: a kill must not cost what was logged before.
-
-
-def _logged(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):  # Cut short by a kill.
-        return float("inf")
+    def _write_log(self) -> None:
+        """Write what the checkpoint knows that was logged: later and damaged lines are gone."""
+        if self._leads:
+            content = "".join(json.dumps(record) + "\n" for record in self._records).encode()
+            if content != (self._log.read_bytes() if self._log.exists() else b""):
+                write_atomically(self._log, content)
 
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM in the list yielded; a second one acts as ever.
+    """Collect the first signal in the list yielded; a second one acts as outside.
 
-    With several processes signals act as ever: one that stopped by itself would leave the others
-    waiting for it. The checkpoints of the epochs stand.
+    With several processes signals act as outside: one that stopped by itself would leave the
+    others waiting for it. The checkpoints of the epochs stand.
     """
     received: list[int] = []
-    if jax.process_count() > 1:
+    with contextlib.ExitStack() as handlers:
+
+        def receive(number: int) -> None:
+            received.append(number)
+            handlers.close()
+
+        if jax.process_count() == 1:
+            handlers.enter_context(signals.handled(receive))
         yield received
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def receive(number: int, frame: Any) -> None:
-        received.append(number)
-        restore()
-
-    for number in before:
-        signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        restore()

@@ -16,6 +16,7 @@ from jaxflow.errors import InputError
 from jaxflow.evaluation.comparison import Finished
 from jaxflow.evaluation.published import PUBLISHED, PublishedRow, PublishedTable
 from jaxflow.evaluation.tables import ResultRow
+from jaxflow.files import locked
 from jaxflow.paper_tables import TABLES, PaperTable, Row
 
 
@@ -106,7 +107,8 @@ def test_a_table_stands_beside_the_published_figures_and_outlives_failed_cells(f
     code, _, err = run(*arguments, "--rows=small")
     assert code == 1
     assert "cell small/woven/seed0 failed: " in err
-    assert "woven/seed0/cell.json is damaged; delete it" in err
+    assert "woven/seed0/cell.json is damaged: it is no JSON" in err
+    assert "delete it" in err
     size = json.loads((work / "cells/small/brushed/seed0/run.json").read_text())["config"]["data"]
     assert size["image_size"] == [48, 48]
 
@@ -214,3 +216,49 @@ def test_a_cell_of_random_weights_does_not_pass_for_one_of_trained_weights():
     assert changed_keys(config, stored) == ["encoder.weights"]
     config.encoder.random_if_unreachable = stored["encoder"]["random_if_unreachable"] = True
     assert changed_keys(config, stored) == []
+
+
+def test_a_finished_cell_of_other_data_or_weights_is_not_read(
+    config_file, image_folder, image, weights_file, tmp_path
+):
+    images = image_folder(tmp_path / "images")
+    weights = weights_file(tmp_path / "w.safetensors")
+    arguments = [f"--configs={config_file}", f"--workdir={tmp_path / 'work'}"]
+    arguments += ["--set=data.name=folder", f"--set=data.data_dir={images}"]
+    arguments += [f"--set=encoder.weights={weights}", "--set=training.epochs=1"]
+    assert run(*arguments)[0] == 0
+    assert run(*arguments)[0] == 0
+    original = weights.read_bytes()
+    weights_file(weights, **{"fc.bias": jnp.zeros(3).__array__()})
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "was trained with other encoder weights" in err
+    weights.write_bytes(original)
+    image(images / "test/broken/0.png", seed=99)
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "was trained with other data" in err
+
+
+def test_a_cell_whose_config_is_wrong_is_refused_before_anything_runs(config_file, tmp_path):
+    arguments = [f"--configs={config_file}", f"--workdir={tmp_path / 'work'}"]
+    code, out, err = run(*arguments, "--vary=training.epochs=1,-1")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "config.training.epochs" in err
+    assert not (tmp_path / "work").exists()
+
+
+def test_two_comparisons_do_not_share_a_workdir(config_file, tmp_path):
+    (tmp_path / "work").mkdir()
+    with locked(tmp_path / "work", "a test"):
+        code, out, err = run(f"--configs={config_file}", f"--workdir={tmp_path / 'work'}")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "is in use by another comparison" in err
+
+
+def test_what_a_killed_comparison_left_is_removed(monkeypatch, config_file, tmp_path):
+    (tmp_path / ".compiled.abc").mkdir()
+    (tmp_path / ".jaxflow.abc.part").touch()
+    monkeypatch.setattr(compare, "_run_all", lambda *_: ([], {"a": "b"}))
+    run(f"--configs={config_file}", f"--workdir={tmp_path}")
+    assert list(tmp_path.iterdir()) == []

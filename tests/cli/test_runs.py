@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from jaxflow.files import read_sealed_json
+
 METRICS = ["image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max"]
 
 
@@ -194,7 +196,7 @@ def test_without_held_out_images_there_is_no_best_and_no_threshold(bare):
     results = json.loads((root / "run/evaluation/metrics.json").read_text())["results"]
     assert {row["selection"] for row in results} == {"last"}
     assert all("image_threshold" not in row["metrics"] for row in results)
-    assert json.loads((root / "run/calibration.json").read_text()) == {}
+    assert read_sealed_json(root / "run/calibration.json") == {}
 
 
 def test_data_that_changed_since_training_are_refused(bare, mistake, image, tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 from jaxflow.data import load_dataset, read_images
 from jaxflow.data.builder import AnomalyBuilder, default_cache_dir
 from jaxflow.errors import InputError
+from jaxflow.files import locked
 
 
 @pytest.fixture
@@ -121,6 +122,15 @@ def test_killed_preparation_is_not_read(folder, tmp_path):
     assert done.returncode == -9
     assert list(cache.rglob("*incomplete*"))
     assert values(folder, cache)[0] == [0, 1, 2, 3]
+    assert not list(cache.rglob("*incomplete*"))  # The next preparation removes it.
+
+
+def test_a_preparation_that_goes_on_is_not_removed_by_another(folder, tmp_path):
+    unfinished = tmp_path / "cache/jaxflow/incomplete.other"
+    unfinished.mkdir(parents=True)
+    with locked(unfinished, "a preparation"):
+        values(folder, tmp_path / "cache")
+        assert unfinished.is_dir()
 
 
 def test_two_processes_may_prepare_the_same_data_at_once(folder, tmp_path, monkeypatch):
@@ -185,7 +195,7 @@ def test_prepared_records_cut_short_name_the_folder_to_delete(folder, tmp_path, 
     records.write_bytes(records.read_bytes()[: int(part * records.stat().st_size)])
     with pytest.raises(InputError) as caught:
         values(folder, cache)
-    named = records.parent
+    (named,) = (cache / "jaxflow").iterdir()
     assert str(caught.value).startswith(f"{named}: prepared data are damaged")
     assert "delete this folder" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -207,9 +217,22 @@ def test_prepared_records_changed_or_gone_are_noticed_by_the_threads_that_read_t
     with pytest.raises(InputError, match="prepared data are damaged"):
         read_images(data.train, (4, 4))
     records.unlink()
-    data = load_dataset("folder", data_dir=str(folder), cache_dir=str(cache))
     with pytest.raises(InputError, match="prepared data are damaged"):
-        read_images(data.train, (4, 4))
+        values(folder, cache)
+
+
+def test_no_flipped_bit_of_prepared_data_is_read(folder, tmp_path):
+    cache = tmp_path / "cache"
+    values(folder, cache)
+    for path in sorted(p for p in cache.rglob("*") if p.is_file()):
+        whole = path.read_bytes()
+        for position in (0, len(whole) // 3, len(whole) - 2):
+            changed = bytearray(whole)
+            changed[position] ^= 4
+            path.write_bytes(changed)
+            with pytest.raises(InputError, match="prepared data are damaged"):
+                values(folder, cache)
+        path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "metadata.json"])

@@ -1,7 +1,6 @@
 """The report page, the tables and the files beside it."""
 
 import csv
-import json
 import re
 from html.parser import HTMLParser
 
@@ -9,13 +8,11 @@ import numpy as np
 import pytest
 
 from jaxflow.errors import InputError
-from jaxflow.evaluation import tables
 from jaxflow.evaluation.report import Picture, write_report
 from jaxflow.evaluation.tables import (
     ResultRow,
     format_table,
     result_table,
-    write_metrics_json,
     write_scores_csv,
 )
 
@@ -173,31 +170,3 @@ def test_csv_without_labels_leaves_their_columns_out(tmp_path):
     assert path.read_text() == "name,anomaly_score_nll\na,0.5\n"
     with pytest.raises(InputError, match="anomaly_score_nll: 2 values for 1 images"):
         write_scores_csv(path, ["a"], None, None, {"nll": [0.5, 0.6]})
-
-
-def test_json_holds_plain_numbers_and_refuses_nan_by_name(tmp_path):
-    path = tmp_path / "metrics.json"
-    payload = {"last": {"nll": {"image_auroc": np.float32(0.5), "counts": np.arange(2)}}, "x": None}
-    write_metrics_json(path, payload)
-    expected = {"last": {"nll": {"image_auroc": 0.5, "counts": [0, 1]}}, "x": None}
-    assert json.loads(path.read_text()) == expected
-    for bad in (float("nan"), np.float32("inf"), [1.0, np.nan]):
-        with pytest.raises(InputError, match=r"metrics\.last\.a.*has no place in JSON"):
-            write_metrics_json(path, {"last": {"a": bad}})
-    with pytest.raises(InputError, match=r"metrics\.a: set has no form in JSON"):
-        write_metrics_json(path, {"a": set()})
-    assert json.loads(path.read_text()) == expected
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = write_metrics_json(tmp_path / "metrics.json", {"a": 1})
-    before = path.read_bytes()
-
-    def fail(*_):
-        raise OSError("no space")
-
-    monkeypatch.setattr(tables.os, "replace", fail)
-    with pytest.raises(OSError, match="no space"):
-        write_metrics_json(path, {"a": 2})
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
