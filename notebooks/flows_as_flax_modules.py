@@ -26,20 +26,99 @@
 
 # %%
 import importlib.util
-import os
 import shutil
+import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
-REPOSITORY = ""  # such as "git+https://...", to install from a repository; "": from the index
+# What to install: the URL of the repository ("git+https://...") or a folder that holds a copy.
+# "": the copy that this notebook lies in. What is installed already stays, unless SOURCE is set.
+SOURCE = ""
 
-if "google.colab" in sys.modules:
-    accelerator = "[gpu]" if shutil.which("nvidia-smi") else ""
-    accelerator = "[tpu]" if importlib.util.find_spec("libtpu") else accelerator
-    requirement = f"jaxflow{accelerator}" + (f" @ {REPOSITORY}" if REPOSITORY else "")
-    # %pip install --quiet "{requirement}"
+NAME = "jaxflow-ad"  # in the package index, the name "jaxflow" belongs to a different project
+
+
+def find_requirement():
+    """Return what to give to pip: our name, the extra, and the URL to install from."""
+    if "://" in SOURCE:
+        return f"{NAME}{find_extra()} @ {SOURCE}"
+    here = Path.cwd()
+    folders = [Path(SOURCE).expanduser().resolve()] if SOURCE else [here, *here.parents]
+    for folder in folders:
+        project = folder / "pyproject.toml"
+        if project.is_file() and f'name = "{NAME}"'.encode() in project.read_bytes():
+            return f"{NAME}{find_extra()} @ {folder.as_uri()}"
+    raise SystemExit(
+        f"Found no copy of {NAME} {'in' if SOURCE else 'around'} {folders[0]}: set SOURCE to the "
+        "URL of its repository, or to a folder that holds its pyproject.toml."
+    )
+
+
+def find_extra():
+    """Return the extra for the accelerator of a Colab machine; its GPUs have CUDA 12."""
+    if "google.colab" not in sys.modules:
+        return ""
+    if importlib.util.find_spec("libtpu"):
+        return "[tpu]"
+    return "[cuda12]" if shutil.which("nvidia-smi") else ""
+
+
+def install(requirement):
+    """Install with pip for the Python of this kernel."""
+    print(f"Installing {requirement}; this takes a minute or two.")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", requirement]
+    pip = subprocess.run(command, capture_output=True, text=True)
+    if pip.returncode != 0:
+        lines = pip.stderr.strip().splitlines()
+        errors = [line for line in lines if line.startswith("ERROR")]
+        reason = (errors or lines or ["no reason given"])[-1]
+        raise SystemExit(f"pip could not install {requirement}: {reason}")
+    importlib.invalidate_caches()
+
+
+def imported_versions():
+    """Return the version of each distribution that this kernel has imported a module of."""
+    owners = metadata.packages_distributions()
+    names = {name for module in list(sys.modules) for name in owners.get(module, ())}
+    return {name: metadata.version(name) for name in names}
+
+
+def find_stranger():
+    """Return where `import jaxflow` finds another project's module; "" if it finds ours."""
+    try:
+        import jaxflow
+    except Exception as error:  # another project's module may raise anything
+        return f"a module that fails ({type(error).__name__})"
+    return "" if getattr(jaxflow, "DISTRIBUTION", "") == NAME else str(jaxflow.__file__)
+
+
+# Kept when the cell runs a second time: an import is not undone by running a cell again.
+at_start = globals().get("at_start") or imported_versions()
+# pip names itself in what it installs; a folder that only was built from has no such file.
+installed = any(d.read_text("INSTALLER") for d in metadata.distributions(name=NAME))
+if SOURCE or not installed:
+    install(find_requirement())
+
+now = imported_versions()
+changed = [
+    f"{k} {at_start[k]} to {now[k]}" for k in at_start if now.get(k, at_start[k]) != at_start[k]
+]
+if changed:
+    raise SystemExit(
+        "Restart the kernel (on Colab: Runtime > Restart session), then run this cell again. "
+        f"These were imported before their version changed: {', '.join(sorted(changed))}."
+    )
+if stranger := find_stranger():
+    raise SystemExit(
+        f"`import jaxflow` finds {stranger}, which is not {NAME} but a different project's: remove "
+        f"it (`pip uninstall jaxflow {NAME}`), restart the kernel and run this cell again."
+    )
+print(f"{NAME} {metadata.version(NAME)} in {sys.modules['jaxflow'].__path__[0]}")
 
 # %%
 import functools
+import os
 
 import flax.linen as nn
 import jax
