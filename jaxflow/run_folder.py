@@ -163,8 +163,8 @@ def _goes_on(old: dict[str, Any], new: dict[str, Any], differences: Sequence[str
     if had["epochs"] % asked["validate_every"]:
         raise InputError(
             f"config.training.epochs {asked['epochs']}: the last of the {had['epochs']} epochs "
-            f"there was validated out of turn (every {asked['validate_every']}), so the best could be "
-            "another than that of one training; use another --workdir"
+            f"there was validated out of turn, every {asked['validate_every']}, so the best could "
+            "be another than that of one training; use another --workdir"
         )
     return True
 

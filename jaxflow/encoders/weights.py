@@ -164,8 +164,8 @@ def _probe(repo: str, revision: str | None) -> None:
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_PROBE_SECONDS).close()
-    except urllib.error.HTTPError:
-        return  # It answered.
+    except urllib.error.HTTPError as answer:
+        answer.close()  # It answered.
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLError):
             return  # It answered; whose certificates to trust is the client's own affair.
