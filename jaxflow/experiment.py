@@ -186,6 +186,7 @@ def protocol(config: ml_collections.ConfigDict, encoder: Encoder, dataset: Anoma
         "augmentation": config.data.augmentation,
         "encoder": f"{encoder.name}, stages {list(encoder.stages)}, tag {encoder.tag or 'unknown'}",
         "encoder weights SHA-256": encoder.sha256 or "random weights",
+        "encoder weights commit": encoder.commit or "not from the hub",
         "flow": describe_flow(config),
         "budget": f"{training.epochs} epochs, batch {training.batch_size}, "
         f"{training.optimizer} {training.learning_rate} {training.schedule}, loss {training.loss}, "
@@ -213,7 +214,11 @@ def describe_groups(config: ml_collections.ConfigDict) -> str:
 
 def run_facts(encoder: Encoder, dataset: AnomalyDataset) -> dict[str, Any]:
     """Return what a config does not say: hashes of the encoder's weights and of the data."""
-    return {"encoder_sha256": encoder.sha256, "data_fingerprint": dataset.fingerprint}
+    return {
+        "encoder_sha256": encoder.sha256,
+        "encoder_commit": encoder.commit,
+        "data_fingerprint": dataset.fingerprint,
+    }
 
 
 def load_selections(

@@ -40,6 +40,8 @@ def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, 
     new = {"config": json.loads(config.to_json()), **facts}
     if path.exists():
         old = _read_run(path)
+        # The same weights may have come from elsewhere: their SHA-256 decides.
+        new["encoder_commit"] = old.get("encoder_commit")
         differences = _differences(old, new)
         if differences and not _goes_on(old, new, differences):
             raise InputError(

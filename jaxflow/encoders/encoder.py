@@ -28,6 +28,7 @@ class Encoder:
       std: per color, in the same units.
       input_size: default side of the (square) input, pixels.
       size_multiple: what both sides of the input must be divisible by.
+      commit: of the hub's repository that the weights came from; None elsewhere.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Encoder:
     std: tuple[float, float, float]
     input_size: int
     size_multiple: int = 1
+    commit: str | None = None
 
     @property
     def channels(self) -> tuple[int, ...]:

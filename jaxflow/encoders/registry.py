@@ -157,7 +157,7 @@ def load_encoder(
     _check_stages(name, spec, stages)
     _check_tag(name, spec, tag)
     module = spec.build(stages=stages, dtype=dtype)
-    sha256 = None
+    sha256 = commit = None
     if weights == "random":
         tag = None  # Of no recipe.
         variables = random_variables(module, seed, min(128, spec.input_size))
@@ -168,6 +168,7 @@ def load_encoder(
         known = [key for s in spec.build(stages=spec.stages).layout().values() for key in s.keys()]
         tensors = read_tensors(file.path, expected, {*known, *spec.head_keys})
         variables, sha256 = {"params": build_params(module.layout(), tensors)}, file.sha256
+        commit = file.commit
     return Encoder(
         name=name,
         tag=tag,
@@ -180,6 +181,7 @@ def load_encoder(
         std=spec.std,
         input_size=spec.input_size,
         size_multiple=spec.size_multiple,
+        commit=commit,
     )
 
 

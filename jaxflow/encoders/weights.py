@@ -29,10 +29,11 @@ class WeightsUnavailable(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """A safetensors file and the SHA-256 of its bytes."""
+    """A safetensors file, the SHA-256 of its bytes and, from the hub, its commit."""
 
     path: pathlib.Path
     sha256: str
+    commit: str | None = None
 
 
 def find_weights(source: str, repo: str, revision: str | None = None) -> WeightsFile:
@@ -47,7 +48,11 @@ def find_weights(source: str, repo: str, revision: str | None = None) -> Weights
       WeightsUnavailable: "hub", not cached and the hub cannot be reached.
       InputError: the path does not exist, or is not a .safetensors file.
     """
-    path = _from_hub(repo, revision) if source == "hub" else _from_path(source, repo)
+    if source == "hub":
+        path = _from_hub(repo, revision)
+        # The hub's cache keeps a file in a folder named by the commit that a revision meant.
+        return WeightsFile(path, file_sha256(path), path.parent.name)
+    path = _from_path(source, repo)
     return WeightsFile(path, file_sha256(path))
 
 
