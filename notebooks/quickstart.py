@@ -261,7 +261,7 @@ from jaxflow.evaluation.tables import format_table, result_table
 if dataset.test is None:
     print(dataset.explain_unavailable())
 else:
-    rows = evaluate(config, WORKDIR, pictures=2 if SMALL else 12)
+    rows = evaluate(config, WORKDIR, pictures=2 if SMALL else 12).rows
     display(Markdown(format_table(result_table(rows, SHOWN), markdown=True)))
 
 # %% [markdown]

@@ -61,15 +61,6 @@ def test_notebook_is_stored_without_outputs(name):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_first_code_cell_installs_on_colab_alone(name):
-    notebook = jupytext.read(NOTEBOOKS / f"{name}.py")
-    first = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    before, _, body = first.partition('if "google.colab" in sys.modules:\n')
-    assert "%pip install" not in before
-    assert "    %pip install" in body
-
-
 def test_quickstart_leads_from_images_to_heat_maps(tmp_path, monkeypatch):
     outputs = _execute("quickstart", tmp_path, monkeypatch)
     # Normal images, overview, histogram, and the three most suspicious of the new images.

@@ -56,7 +56,7 @@ def _commands(text):
 def _flags(verb, capsys):
     """Return the flags that a verb's help lists."""
     assert importlib.import_module(f"jaxflow.{verb}").main([verb, "--help"]) == 0
-    return set(re.findall(r"^  --(?:\[no\])?(\w+)  ", capsys.readouterr().out, re.MULTILINE))
+    return set(re.findall(r"^  --(?:\[no\])?(\w+)", capsys.readouterr().out, re.MULTILINE))
 
 
 def _is_known(flag, flags):
