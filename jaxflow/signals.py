@@ -3,6 +3,7 @@
 The standard library is all that is imported: a command calls `end_at_once` before its imports.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -46,6 +47,8 @@ def end_at_once() -> None:
     """From now on, end the process at a signal with one line."""
     for number in stop_signals():
         signal.signal(number, lambda number, frame: _end(Interrupted(number)))
+    # Registered first, so called last: from there on, Python would end without a line.
+    atexit.register(_ignore)
 
 
 @contextlib.contextmanager
@@ -109,6 +112,12 @@ def leave_speaking_to_main() -> None:
             speak(*failure)
 
     sys.excepthook = main_only
+
+
+def _ignore() -> None:
+    """Let a process that has done its work end as it would have."""
+    for number in stop_signals():
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _quiet() -> None:
