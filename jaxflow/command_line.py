@@ -46,7 +46,7 @@ def run(
     define(values)
     argv = list(sys.argv if argv is None else argv)
     if {"--help", "-h", "--helpfull"} & set(argv[1:]):
-        print(_help(doc, values))
+        say(_help(doc, values))
         return 0
     logging.set_verbosity(logging.FATAL)  # What Orbax logs as an error it raises too.
     if whole_process:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -91,7 +92,37 @@ def write_atomically(path: str | Path, content: str | bytes) -> Path:
 def remove_parts(folder: Path) -> None:
     """Remove what killed processes left of files that they were writing in a folder."""
     for path in folder.glob(f".jaxflow.*{PART}"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(folder: Path, user: str) -> Iterator[Path]:
+    """Give an empty folder, whose files take their places in a folder when all are written.
+
+    Args:
+      folder: made if missing; files of other names in it stay.
+      user: who writes, for the message of a second at the same time.
+
+    Raises:
+      InputError: if another process writes there.
+      OSError: if the system refuses; files that were there before are then as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, user):
+        remove_parts(folder)
+        new = folder / f".jaxflow.new{PART}"
+        new.mkdir()
+        try:
+            yield new
+            for path in sorted(path for path in new.rglob("*") if path.is_file()):
+                target = folder / path.relative_to(new)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def write_json(path: str | Path, payload: Mapping[str, Any]) -> Path:

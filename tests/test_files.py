@@ -17,6 +17,7 @@ from jaxflow.files import (
     locked,
     read_sealed_json,
     remove_parts,
+    replacing,
     write_atomically,
     write_json,
     write_sealed_json,
@@ -169,3 +170,37 @@ def test_what_the_system_refuses_is_one_line_with_advice():
     error = OSError(28, "No space left on device", "/full/file")
     assert explain(error) == ("/full/file: No space left on device; make room")
     assert explain(OSError("odd")) == "odd"
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "evaluation"
+    for name, content in (("a", "old"), ("pictures/0", "old"), ("pictures/mine", "mine")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    (folder / ".jaxflow.new.part").mkdir()  # Left by a killed process.
+    before = {path: path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+    def write(stop):
+        with replacing(folder, "another evaluation") as new:
+            (new / "pictures").mkdir()
+            (new / "a").write_text("new")
+            if stop:
+                raise OSError(28, "no space")
+            (new / "pictures/0").write_text("new")
+
+    with pytest.raises(OSError, match="no space"):
+        write(stop=True)
+    assert {path: path.read_text() for path in folder.rglob("*") if path.is_file()} == before
+    write(stop=False)
+    found = {path.relative_to(folder).as_posix(): path.read_text() for path in before}
+    assert found == {"a": "new", "pictures/0": "new", "pictures/mine": "mine"}
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "pictures"]
+
+
+def test_a_second_writer_of_a_folder_is_refused(tmp_path):
+    with (
+        locked(tmp_path, "another evaluation"),
+        pytest.raises(InputError, match="in use by another evaluation"),
+        replacing(tmp_path, "another evaluation"),
+    ):
+        pass

@@ -15,7 +15,7 @@ from jaxflow.evaluation.metrics import roc_points
 from jaxflow.evaluation.pictures import Example, Scale, grid, panel, save_figure
 from jaxflow.evaluation.report import Picture, write_report
 from jaxflow.evaluation.tables import ResultRow, write_scores_csv
-from jaxflow.files import write_json
+from jaxflow.files import replacing, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def write_run_report(
     """Write metrics.json, scores.csv, pictures/, curves/ and index.html.
 
     Args:
-      folder: made if missing; files of an earlier evaluation are replaced.
+      folder: made if missing; files of an earlier evaluation are replaced, once all are written.
       title: of the page.
       protocol: what the figures depend on.
       rows: the metrics of each selection and score.
@@ -69,40 +69,42 @@ def write_run_report(
       The path of index.html.
     """
     old = _old_pictures(folder)
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    (folder / "curves").mkdir(exist_ok=True)
     columns = {f"{selection}_{score}": value for (selection, score), value in scored.items()}
-    write_json(
-        folder / "metrics.json",
-        {"protocol": dict(protocol), "results": [dataclasses.asdict(row) for row in rows]},
-    )
-    write_scores_csv(
-        folder / "scores.csv",
-        test.names,
-        test.labels,
-        test.defects,
-        {name: value.scores for name, value in columns.items()},
-        {
-            name: value.scores >= value.calibration.image_threshold
-            for name, value in columns.items()
-            if value.calibration and value.calibration.image_threshold is not None
-        },
-    )
-    drawn = _pictures(folder, test, images, masks, scored[shown], pictures)
-    curves = _curves(folder, test.labels, scored, rows, shown)
-    new = {folder / picture.path for picture in [*drawn, *curves]}
-    new |= {folder / "overview.png"} if drawn else set()
-    for path in old - new:
-        path.unlink(missing_ok=True)
-    return write_report(
-        folder,
-        title=title,
-        protocol=protocol,
-        rows=rows,
-        pictures=drawn,
-        curves=curves,
-        notes=[*notes, f"Pictures and histogram: {shown[0]} parameters, score {shown[1]}."],
-    )
+    with replacing(folder, "another evaluation") as new:
+        (new / "pictures").mkdir()
+        (new / "curves").mkdir()
+        write_json(
+            new / "metrics.json",
+            {"protocol": dict(protocol), "results": [dataclasses.asdict(row) for row in rows]},
+        )
+        write_scores_csv(
+            new / "scores.csv",
+            test.names,
+            test.labels,
+            test.defects,
+            {name: value.scores for name, value in columns.items()},
+            {
+                name: value.scores >= value.calibration.image_threshold
+                for name, value in columns.items()
+                if value.calibration and value.calibration.image_threshold is not None
+            },
+        )
+        drawn = _pictures(new, test, images, masks, scored[shown], pictures)
+        curves = _curves(new, test.labels, scored, rows, shown)
+        write_report(
+            new,
+            title=title,
+            protocol=protocol,
+            rows=rows,
+            pictures=drawn,
+            curves=curves,
+            notes=[*notes, f"Pictures and histogram: {shown[0]} parameters, score {shown[1]}."],
+        )
+        written = {path.relative_to(new) for path in new.rglob("*.png")}
+    for path in old:
+        if path.relative_to(folder) not in written:
+            path.unlink(missing_ok=True)
+    return folder / "index.html"
 
 
 def _old_pictures(folder: Path) -> set[Path]:

@@ -29,6 +29,16 @@ def test_help_fits_80_columns(help_lines):
     assert [line for line in help_lines if len(line) > 80] == []
 
 
+@pytest.mark.parametrize("verb", MAINS)
+def test_help_that_nobody_reads_to_its_end_is_no_failure(verb):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    with contextlib.redirect_stdout(Closed()):
+        assert MAINS[verb]([verb, "--help"]) == 0
+
+
 def test_each_line_of_help_stands_by_itself(help_lines):
     meanings = [line.strip() for line in help_lines if line.startswith("      ")]
     assert meanings

@@ -155,6 +155,23 @@ def test_evaluation_prints_its_table_and_where_the_report_is(evaluated):
     assert len(list((workdir / "evaluation/pictures").iterdir())) == 1
 
 
+def test_an_evaluation_that_fails_midway_leaves_the_earlier_one_whole(
+    command, trained_copy, monkeypatch
+):
+    assert command("evaluate", f"--workdir={trained_copy}", "--pictures=1").code == 0
+    folder = trained_copy / "evaluation"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", str(folder / "index.html"))
+
+    monkeypatch.setattr("jaxflow.evaluation.run_report.write_report", full)
+    outcome = command("evaluate", f"--workdir={trained_copy}", "--pictures=3", "--quantile=0.5")
+    assert outcome.code == 1
+    assert "No space left" in outcome.err.splitlines()[-1]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_evaluation_with_random_weights_says_that_they_are(evaluated):
     err = evaluated[1].err
     assert "weights are RANDOM" in err
