@@ -104,14 +104,18 @@ def leave(code: int) -> NoReturn:
 
 
 def leave_speaking_to_main() -> None:
-    """Drop what the threads of libraries print of a failure: the command says it in one line."""
+    """Drop what libraries print of failures in passing: the command says it in one line.
+
+    They do so in their threads, and in callbacks. What ends the process has no caller left.
+    """
     speak = sys.excepthook
 
-    def main_only(*failure: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
+    def at_the_end_only(*failure: Any) -> None:
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and sys._getframe().f_back is None:
             speak(*failure)
 
-    sys.excepthook = main_only
+    sys.excepthook = at_the_end_only
 
 
 def _ignore() -> None:

@@ -21,6 +21,8 @@ from jaxflow.files import explain, file_sha256, write_atomically
 _SEAL = "SHA256SUMS"
 _MAXIMA = "maxima.json"
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
+# What the files of a checkpoint take besides their content, at most, bytes.
+_OVERHEAD = 2**20
 # How often a reader looks again because training has just replaced what it was reading.
 _LOOKS = 10
 
@@ -91,7 +93,8 @@ class Checkpoints:
             info=ocp.args.JsonSave({"info": copy.deepcopy(info), "layout": _layout(state)}),
         )
         with self._told():
-            self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+            count = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + len(json.dumps(info))
+            self._check_room(count + _OVERHEAD)
             for there in self.steps:
                 if there >= step:
                     self._manager.delete(there)

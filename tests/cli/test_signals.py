@@ -73,3 +73,19 @@ def test_a_signal_at_any_moment_is_one_line(commands, verb, twice):
         number = moments.choice(list(NAMES))
         signals = [number, number] if twice else [number]
         check(verb, commands[verb], moments.uniform(0.3, 9.0), signals)
+
+
+def test_what_libraries_print_of_failures_in_passing_is_dropped():
+    program = """
+import sys
+from jaxflow import signals
+signals.leave_speaking_to_main()
+try:
+    1 / 0
+except ZeroDivisionError:
+    sys.excepthook(*sys.exc_info())
+raise RuntimeError("the end")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "ZeroDivisionError" not in done.stderr
+    assert "RuntimeError: the end" in done.stderr
