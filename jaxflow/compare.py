@@ -26,6 +26,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -219,6 +220,8 @@ def _compiled_once(workdir: Path) -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix=_COMPILED, dir=workdir) as folder:
+        # On a full disk programs are only compiled again.
+        warnings.filterwarnings("ignore", "Error (writing|reading) persistent compilation cache")
         try:
             _set_cache(dict(zip(keys, (folder, _WORTH_KEEPING_S), strict=True)))
             yield

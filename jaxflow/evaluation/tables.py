@@ -140,9 +140,8 @@ class ScoresFile:
         self._header = ["name", *_score_columns(scores), *_decision_columns(decisions)]
 
     def __enter__(self) -> "ScoresFile":
-        self._path.unlink(missing_ok=True)  # A link's own file is not touched.
-        self._file = self._path.open("xb", buffering=0)
-        self._write([self._header])
+        write_atomically(self._path, _csv([self._header]))
+        self._file = self._path.open("ab", buffering=0)
         return self
 
     def __exit__(self, *_: object) -> None:

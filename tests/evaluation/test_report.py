@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from jaxflow import files
 from jaxflow.errors import InputError
 from jaxflow.evaluation.report import Picture, write_report
 from jaxflow.evaluation.tables import (
     ResultRow,
+    ScoresFile,
     format_table,
     result_table,
     write_scores_csv,
@@ -170,3 +172,20 @@ def test_csv_without_labels_leaves_their_columns_out(tmp_path):
     assert path.read_text() == "name,anomaly_score_nll\na,0.5\n"
     with pytest.raises(InputError, match="anomaly_score_nll: 2 values for 1 images"):
         write_scores_csv(path, ["a"], None, None, {"nll": [0.5, 0.6]})
+
+
+def test_a_growing_csv_bears_our_mark_from_the_start_or_is_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "scores.csv"
+    with ScoresFile(path, ["nll"]) as rows:
+        assert path.read_text() == "name,anomaly_score_nll\n"
+        rows.append(["a.png"], [np.array([1.5])])
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(OSError, match="No space"), ScoresFile(path, ["nll"]):
+        pass
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
