@@ -144,18 +144,19 @@ def _with_parents(places: _Places) -> set[PurePosixPath]:
 
 
 def _as_spelled(masks: _Places, folders: set[PurePosixPath]) -> _Places:
-    """Spell the folders of masks as those of the images, where they differ only by case."""
-    alike: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = defaultdict(list)
+    """Spell the folders of masks as those of images, where one differs by case only."""
+    alike: dict[str, list[PurePosixPath]] = defaultdict(list)
     for folder in folders:
-        alike[folder.parent, folder.name.casefold()].append(folder)
-    taken = _with_parents(masks)
-    spelled = {}
+        alike[folder.as_posix().casefold()].append(folder)
+
+    def spelled(folder: PurePosixPath) -> PurePosixPath:
+        same = alike.get(folder.as_posix().casefold(), [])
+        return same[0] if folder not in folders and len(same) == 1 else folder
+
+    places = {}
     for path, place in masks.items():
-        folder = PurePosixPath()
-        for name in place.parent.parts:
-            same = [f for f in alike[folder, name.casefold()] if f not in taken]
-            folder /= name
-            if folder not in folders and len(same) == 1:
-                folder = same[0]
-        spelled[path] = folder / place.name
-    return spelled
+        folder = spelled(place.parent)
+        if folder not in folders:  # The folder of one image.
+            folder = spelled(folder.parent) / folder.name
+        places[path] = folder / place.name
+    return places
