@@ -152,7 +152,8 @@ def union_of_masks(paths: Sequence[Path]) -> bytes:
         if mask.shape != masks[0].shape:
             raise InputError(
                 f"{printable(path)} is {mask.shape[0]} x {mask.shape[1]} pixels (height x width), "
-                f"another size than {paths[0].name} beside it; masks have the size of their image"
+                f"another size than {printable(paths[0].name)} beside it; masks have the size of "
+                "their image"
             )
     return encode_png(np.any(masks, axis=0))
 

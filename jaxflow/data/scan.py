@@ -108,12 +108,12 @@ def scan(folder: Path, first: Sequence[Path] = ()) -> Scan:
     entries = _entries(folder)
     above = _lineage(folder)
     seen: set[_Identity] = set()
-    for part in (
-        [path for path in first if path in entries],
-        [path for path in entries if path not in first],
-    ):
+    parts = [path for path in first if path in entries]
+    rest = [path for path in entries if path not in first]
+    # The rest may hold what the parts link to: it is read already, below the link.
+    for start, is_part in ((parts, True), (rest, False)):
         # Links last: an image that can be reached both ways has the name of its own folder.
-        links = _walk(part, found, seen)
+        links = _walk(start, found, seen, name_read=is_part)
         while links:
             links.sort(key=lambda link: len(link[0].parts))
             path, identity = links.pop(0)
@@ -123,7 +123,7 @@ def scan(folder: Path, first: Sequence[Path] = ()) -> Scan:
                 found.broken.append((path, "a link to a folder that is read already"))
             else:
                 seen.add(identity)
-                links += _walk(_entries(path), found, seen)
+                links += _walk(_entries(path), found, seen, name_read=True)
     for kind in (found.images, found.others, found.hidden, found.broken):
         kind.sort()
     return found
@@ -165,14 +165,15 @@ def child(folder: Path, name: str) -> Path:
         return folder / name
     if len(same) > 1:
         raise InputError(
-            f"{printable(folder)}: holds the folders {same[0].name} and {same[1].name}; "
+            f"{printable(folder)}: holds the folders {printable(same[0].name)} and "
+            f"{printable(same[1].name)}; "
             f"name one of them {name}"
         )
     return same[0] if same else folder / name
 
 
 def _walk(
-    entries: Sequence[Path], found: Scan, seen: set[_Identity]
+    entries: Sequence[Path], found: Scan, seen: set[_Identity], *, name_read: bool
 ) -> list[tuple[Path, _Identity]]:
     """Sort what lies in a folder into a scan, at any depth; give the links to folders."""
     links = []
@@ -192,11 +193,11 @@ def _walk(
             identity = _identity(status)
             if os.path.islink(path):
                 links.append((path, identity))
-            elif identity in seen:
-                found.broken.append((path, "a folder that is read already by a link"))
-            else:
+            elif identity not in seen:
                 seen.add(identity)
                 waiting += reversed(_entries(path))
+            elif name_read:
+                found.broken.append((path, "a folder that is read already by a link"))
         elif not stat.S_ISREG(status.st_mode):
             found.broken.append((path, "a device or a pipe, not a file"))
         elif _has_image_suffix(path):
