@@ -108,8 +108,8 @@ def pair_masks(
       mask_root: holds the same folders.
 
     Returns:
-      The masks of each image that has any; and notes on masks without image, and on masks of which
-      only some lie in a folder above that of their image.
+      The masks of each image that has any; and notes on masks without image, and on masks that lie
+      in a folder above that of their image, among those of others.
 
     Raises:
       InputError: as `match_masks`; or if some images have a mask, others have none, and there are
@@ -244,18 +244,20 @@ def _test_images(test: Path, found: Scan) -> list[tuple[str, Path]]:
 def _above_notes(
     matched: Mapping[Path, Sequence[Path]], image_root: Path, mask_root: Path
 ) -> list[str]:
-    """Name masks that lie in a folder above that of their image, where others lie beside theirs."""
-    above = [
-        (image, masks[0])
+    """Name masks of images below their folder, which holds masks of its own images too."""
+    above = {
+        image: masks[0]
         for image, masks in matched.items()
         if _depth(masks[0], mask_root) < _depth(image, image_root)
-    ]
-    if len(above) in (0, len(matched)):
+    }
+    own = {masks[0].parent for image, masks in matched.items() if image not in above}
+    mixed = [(image, mask) for image, mask in above.items() if mask.parent in own]
+    if not mixed:
         return []
-    image, mask = above[0]
+    image, mask = mixed[0]
     return [
-        f"{len(above)} of {len(matched)} masks lie in a folder above that of their image, the "
-        f"first is {printable(mask)}, which is read as the mask of {printable(image)}"
+        f"{len(mixed)} of {len(matched)} masks lie in a folder above that of their image, among "
+        f"others, the first is {printable(mask)}, which is read as the mask of {printable(image)}"
     ]
 
 

@@ -69,9 +69,6 @@ def match_masks(
     mask_places = _as_spelled({path: _place(path, mask_root) for path in masks}, folders)
     mask_folders = _with_parents(mask_places)
     images_in = _grouped(image_places, lambda place: place.parent)
-    images_near = _grouped(
-        image_places, lambda place: next((f for f in place.parents if f in mask_folders), None)
-    )
     masks_in = _grouped(mask_places, lambda place: place.parent)
     regions = {path: place for path, place in mask_places.items() if place.parent not in folders}
     regions_in = _grouped(regions, lambda place: place.parent.parent)
@@ -86,10 +83,12 @@ def match_masks(
             if not all(path in matched for path in owners):
                 _require_one(owners, found[:1])
                 matched[owners[0]] = found
-        # What fits an image of the folder itself is gone from masks_here.
-        for owners, found in _fits(images_near[folder], masks_here, _NAMES[-1:]):
-            if len(owners) == len(found) == 1:
-                matched.setdefault(owners[0], found)
+        # What fits an image of the folder itself is gone; the rest must fit one below it only.
+        below = {path: place for path, place in image_places.items() if folder in place.parents}
+        for owners, found in _fits(below, masks_here, _NAMES[-1:]):
+            nearest = next(f for f in image_places[owners[0]].parents if f in mask_folders)
+            if len(owners) == len(found) == 1 and nearest == folder:
+                matched[owners[0]] = found
     given = {mask for found in matched.values() for mask in found}
     return matched, sorted(set(masks) - given)
 
