@@ -48,10 +48,10 @@ def is_normal_name(name: str) -> bool:
 def list_layout(folder: Path, category: str) -> Listing:
     """List `train/good`, `test/<defect>` and `ground_truth/<defect>` of one category.
 
-    Images are read at any depth below these folders, and behind links. Normal images may also lie
-    in `train` itself. A folder with another name for normal, such as `OK`, is read as `good`.
-    `test` and `ground_truth` may be missing. `match_masks` says how masks are named; several masks
-    of one image, in a folder of its name, are joined.
+    Images are read at any depth below these folders, and behind links that lead to no other part
+    (see `scan`). Normal images may also lie in `train` itself. A folder with another name for
+    normal, such as `OK`, is read as `good`. `test` and `ground_truth` may be missing. `match_masks`
+    says how masks are named; several masks of one image, in a folder of its name, are joined.
 
     Args:
       folder: holds train.

@@ -83,6 +83,8 @@ def match_masks(
             if not all(path in matched for path in owners):
                 _require_one(owners, found[:1])
                 matched[owners[0]] = found
+        if not masks_here:
+            continue
         # What fits an image of the folder itself is gone; the rest must fit one below it only.
         below = {path: place for path, place in image_places.items() if folder in place.parents}
         for owners, found in _fits(below, masks_here, _NAMES[-1:]):
@@ -98,6 +100,8 @@ def _fits(
 ) -> Iterator[tuple[list[Path], list[Path]]]:
     """Take masks out, each with all the images that it fits best; the case counts at first."""
     for of_image, of_mask in (*rules, *map(_without_case, rules)):
+        if not masks:
+            return
         owners, found = _grouped(images, of_image), _grouped(masks, of_mask)
         for name in [name for name in owners if name in found]:
             for path in found[name]:
@@ -149,8 +153,10 @@ def _as_spelled(masks: _Places, folders: set[PurePosixPath]) -> _Places:
         alike[folder.as_posix().casefold()].append(folder)
 
     def spelled(folder: PurePosixPath) -> PurePosixPath:
+        if folder in folders:
+            return folder
         same = alike.get(folder.as_posix().casefold(), [])
-        return same[0] if folder not in folders and len(same) == 1 else folder
+        return same[0] if len(same) == 1 else folder
 
     places = {}
     for path, place in masks.items():

@@ -56,11 +56,16 @@ class Scan:
 
     def below(self, folder: Path) -> "Scan":
         """Give the part of it that lies in a folder, at any depth."""
+        top = folder.parts
+
+        def inside(path: Path) -> bool:
+            return path.parts[: len(top)] == top
+
         return Scan(
-            images=[path for path in self.images if path.is_relative_to(folder)],
-            others=[path for path in self.others if path.is_relative_to(folder)],
-            hidden=[path for path in self.hidden if path.is_relative_to(folder)],
-            broken=[(path, why) for path, why in self.broken if path.is_relative_to(folder)],
+            images=list(filter(inside, self.images)),
+            others=list(filter(inside, self.others)),
+            hidden=list(filter(inside, self.hidden)),
+            broken=[(path, why) for path, why in self.broken if inside(path)],
         )
 
     def notes(self) -> list[str]:
