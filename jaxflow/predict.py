@@ -25,7 +25,8 @@ from absl import flags
 from jaxflow import command_line
 from jaxflow.command_line import say, warn
 from jaxflow.data.image import decode_image, resize_image
-from jaxflow.data.scan import scan
+from jaxflow.data.image_file import printable
+from jaxflow.data.scan import Scan, scan
 from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import (
     Calibration,
@@ -151,10 +152,11 @@ def _load(workdir: Path, selection: str | None, weights: str | None, decision: D
 
 
 def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
-    """List the images named, and those in the folders named, at any depth, each once.
+    """List the images named, and those in the folders named, at any depth.
 
-    Hidden files and folders count only where they are named. What else is passed over in a folder
-    is told in a line.
+    Each image is listed once for each of its names: a folder that can be reached in several ways
+    is read once, and a link to an image is an image of its own. Hidden files and folders count only
+    where they are named. What else is passed over in a folder is told in a line.
 
     Args:
       inputs: images and folders.
@@ -163,26 +165,55 @@ def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
     Raises:
       InputError: if a path does not exist, a folder holds no image, or it is the output's.
     """
-    paths: list[Path] = []
+    images: dict[str, Path] = {}
     for name in inputs:
-        path = Path(name)
-        if os.path.isdir(path):
-            if path.resolve() == output.resolve():
-                raise InputError(f"--output {output}: give a folder other than that of --input")
-            found = scan(path)
-            images = [p for p in found.images if output.resolve() not in p.resolve().parents]
-            if not images:
-                raise InputError(f"--input {path}: the folder holds no image")
-            for note in found.notes():
-                warn(note)
-            paths += images
-        elif os.path.isfile(path):
-            paths.append(path)
-        elif os.path.exists(path):
-            raise InputError(f"--input {path}: a device or a pipe, not an image file")
-        else:
-            raise InputError(f"--input {path}: no such file or folder")
-    return list({os.path.abspath(path): path for path in paths}.values())
+        for path in _images_of(Path(name), output):
+            images.setdefault(os.path.join(os.path.realpath(path.parent), path.name), path)
+    return list(images.values())
+
+
+def _images_of(path: Path, output: Path) -> list[Path]:
+    """List the images of one input."""
+    where = f"--input {printable(path)}"
+    if os.path.isdir(path):
+        place = path.resolve()
+        if output.resolve() in (place, *place.parents):
+            raise InputError(
+                f"--output {printable(output)}: give a folder other than that of {where}, and none "
+                "above it"
+            )
+        found = _without_results(scan(path), path, output)
+        if not found.images:
+            passed = "".join(f"; {note}" for note in found.notes())
+            raise InputError(f"{where}: the folder holds no image{passed}")
+        for note in found.notes():
+            warn(note)
+        return found.images
+    if os.path.isfile(path):
+        return [path]
+    if os.path.exists(path):
+        raise InputError(f"{where}: a device or a pipe, not an image file")
+    raise InputError(f"{where}: no such file or folder")
+
+
+def _without_results(found: Scan, folder: Path, output: Path) -> Scan:
+    """Leave out what lies in the output, and name the links that lead there."""
+    results, root = output.resolve(), folder.resolve()
+
+    def outside(path: Path) -> bool:
+        return results not in (root / path.relative_to(folder)).parents
+
+    images: list[Path] = []
+    linked: list[Path] = []
+    for path in filter(outside, found.images):
+        (linked if results in path.resolve().parents else images).append(path)
+    return Scan(
+        images=images,
+        others=[path for path in found.others if outside(path)],
+        hidden=[path for path in found.hidden if outside(path)],
+        broken=[(path, why) for path, why in found.broken if outside(path)]
+        + [(path, "a link to a result in the output folder") for path in linked],
+    )
 
 
 def _chunks(

@@ -14,13 +14,12 @@ from jaxflow.data.layouts import (
 )
 from jaxflow.data.mvtec import require_category, require_folder
 from jaxflow.data.records import Listing, Record
-from jaxflow.data.scan import Scan, scan, unread
+from jaxflow.data.scan import Scan, child, scan
 from jaxflow.errors import InputError
 
 CATEGORIES = ("01", "02", "03")
 
 _TOP = "BTech_Dataset_transformed"
-_PLACES = ("train/ok", "test/ok", "test/ko", "ground_truth/ko")
 _ADVICE = (
     f"unpack the archive of github.com/pankajmishra000/VT-ADL, whose folder {_TOP} holds "
     "01/train/ok, 01/test/ok, 01/test/ko, 01/ground_truth/ko and the same for 02 and 03"
@@ -57,11 +56,14 @@ class Btad(AnomalyBuilder):
         require_category("btad", category, CATEGORIES)
         root = root / _TOP if (root / _TOP).is_dir() else root
         folder = root / str(category)
-        passed = Scan()
-        places = [folder / place for place in _PLACES]
-        normal, test_normal, anomalous, masks = (_images(place, passed) for place in places)
-        matched, notes = pair_masks(anomalous, folder / "test", masks, folder / "ground_truth")
-        notes += beside_notes(unread(folder, (*places, folder / "ground_truth/ok"), passed))
+        train, test, truth = (child(folder, name) for name in ("train", "test", "ground_truth"))
+        found = scan(folder, first=(train, test, truth))
+        places = child(train, "ok"), child(test, "ok"), child(test, "ko"), child(truth, "ko")
+        normal, test_normal, anomalous, masks = (_images(place, found) for place in places)
+        matched, notes = pair_masks(anomalous, test, masks, truth)
+        empty_masks = found.below(child(truth, "ok")).images
+        read = {*normal, *test_normal, *anomalous, *masks, *empty_masks}
+        notes += beside_notes([path for path in found.images if path not in read])
         return Listing(
             category=str(category),
             train=[Record(relative_name(path, folder), path) for path in normal],
@@ -71,12 +73,15 @@ class Btad(AnomalyBuilder):
             ]
             + [Record(relative_name(path, folder), path) for path in test_normal],
             sources=mask_sources(matched),
-            notes=[*notes, *passed.notes(), *mask_like([*normal, *anomalous, *test_normal])],
+            notes=[*notes, *found.notes(), *mask_like([*normal, *anomalous, *test_normal])],
         )
 
 
-def _images(place: Path, passed: Scan) -> list[Path]:
-    images = passed.add(scan(place))
+def _images(place: Path, found: Scan) -> list[Path]:
+    images = found.below(place).images
     if not images:
-        raise InputError(f"btad: no images (bmp or png) in {printable(place)}; {_ADVICE}")
+        raise InputError(
+            f"btad: no images (bmp or png) in {printable(place)}; {_ADVICE}"
+            + "".join(f"; {note}" for note in found.below(place.parent).notes())
+        )
     return images

@@ -7,7 +7,7 @@ from jaxflow.data.image_file import printable
 from jaxflow.data.layouts import list_layout, mask_like, relative_name
 from jaxflow.data.mvtec import require_category, require_folder
 from jaxflow.data.records import Listing, Record
-from jaxflow.data.scan import Scan, child, image_files, scan, subfolders
+from jaxflow.data.scan import child, image_files, scan, subfolders
 from jaxflow.errors import InputError
 
 _ADVICE = "give a folder of normal images, or one that holds train/good"
@@ -56,13 +56,16 @@ def _has_train(folder: Path) -> bool:
 
 def _list_normal(root: Path, category: str) -> Listing:
     """List a folder of normal images alone; what its subfolders hold may not be normal."""
-    passed = Scan()
-    normal = passed.add(scan(root, deep=False))
-    below = [path for folder in subfolders(root) for path in passed.add(scan(folder))]
+    found = scan(root)
+    normal = [path for path in found.images if path.parent == root]
+    below = [path for path in found.images if path.parent != root]
     if not normal:
-        found = f"; its folder {printable(below[0].parent.name)} holds images" if below else ""
-        raise InputError(f"folder: no normal images in {printable(root)}{found}; {_ADVICE}")
-    notes = passed.notes() + mask_like(normal)
+        inside = f"; its folder {printable(below[0].parent.name)} holds images" if below else ""
+        passed = "".join(f"; {note}" for note in found.notes())
+        raise InputError(
+            f"folder: no normal images in {printable(root)}{inside}{passed}; {_ADVICE}"
+        )
+    notes = found.notes() + mask_like(normal)
     if below:
         notes.append(
             f"{len(below)} images in subfolders of {printable(root)} are not read, the first is "

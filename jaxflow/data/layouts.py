@@ -12,7 +12,7 @@ from jaxflow.data.image import decode_mask, encode_png
 from jaxflow.data.image_file import printable
 from jaxflow.data.mask_names import bare_stem, match_masks
 from jaxflow.data.records import Content, Listing, Record
-from jaxflow.data.scan import Scan, child, scan, subfolders, unread
+from jaxflow.data.scan import Scan, child, scan, subfolders
 from jaxflow.errors import InputError
 
 # Names that people give to the folder of normal images, without case, spaces and punctuation.
@@ -48,10 +48,10 @@ def is_normal_name(name: str) -> bool:
 def list_layout(folder: Path, category: str) -> Listing:
     """List `train/good`, `test/<defect>` and `ground_truth/<defect>` of one category.
 
-    Images are read at any depth below these folders, and behind links. Normal images may also lie
-    in `train` itself. A folder with another name for normal, such as `OK`, is read as `good`.
-    `test` and `ground_truth` may be missing. `match_masks` says how masks are named; several masks
-    of one image, in a folder of its name, are joined.
+    Images are read at any depth below these folders, and behind links that lead to no other part
+    (see `scan`). Normal images may also lie in `train` itself. A folder with another name for
+    normal, such as `OK`, is read as `good`. `test` and `ground_truth` may be missing. `match_masks`
+    says how masks are named; several masks of one image, in a folder of its name, are joined.
 
     Args:
       folder: holds train.
@@ -66,20 +66,23 @@ def list_layout(folder: Path, category: str) -> Listing:
         lie in test itself, if two folders say normal, or if some masks are missing.
     """
     train, test, truth = (child(folder, name) for name in ("train", "test", "ground_truth"))
-    passed = Scan()
-    normal_folder, normal = _train_images(train, test, passed)
-    tested = _test_images(test, passed)
+    found = scan(folder, first=(train, test, truth))
+    normal_folder, normal = _train_images(train, test, found)
+    tested = _test_images(test, found)
     anomalous = [path for defect, path in tested if defect != NORMAL]
-    masks = passed.add(scan(truth))
-    of_normal = [path for path in masks if is_normal_name(path.relative_to(truth).parts[0])]
-    masks = [path for path in masks if path not in set(of_normal)]
+    masks: list[Path] = []
+    of_normal: list[Path] = []
+    for path in found.below(truth).images:
+        is_normal = is_normal_name(path.relative_to(truth).parts[0])
+        (of_normal if is_normal else masks).append(path)
     matched, notes = pair_masks(anomalous, test, masks, truth)
     as_normal = [normal_folder] * (normal_folder not in (train, train / NORMAL))
     as_normal += sorted(
         {test / path.relative_to(test).parts[0] for d, path in tested if d == NORMAL}
     )
     notes += _other_names([path for path in as_normal if path.name != NORMAL])
-    beside = unread(folder, (normal_folder, test, truth), passed)
+    read = {*normal, *(path for _, path in tested), *masks, *of_normal}
+    beside = [path for path in found.images if path not in read]
     return Listing(
         category=category,
         train=[Record(relative_name(path, folder), path) for path in normal],
@@ -88,7 +91,7 @@ def list_layout(folder: Path, category: str) -> Listing:
             for defect, path in tested
         ],
         sources=mask_sources(matched),
-        notes=[*notes, *beside_notes(beside), *passed.notes(), *mask_like(normal + anomalous)],
+        notes=[*notes, *beside_notes(beside), *found.notes(), *mask_like(normal + anomalous)],
         normal_masks=of_normal,
     )
 
@@ -105,15 +108,17 @@ def pair_masks(
       mask_root: holds the same folders.
 
     Returns:
-      The masks of each image that has any; and a note on masks without image, if there are any.
+      The masks of each image that has any; and notes on masks without image, and on masks that lie
+      in a folder above that of their image, among those of others.
 
     Raises:
       InputError: as `match_masks`; or if some images have a mask, others have none, and there are
         masks that belong to no image.
     """
     matched, unmatched = match_masks(images, image_root, masks, mask_root)
+    notes = _above_notes(matched, image_root, mask_root)
     if not unmatched:
-        return matched, []
+        return matched, notes
     bare = [path for path in images if path not in matched]
     example = next(iter(bare or images), image_root / "scratch" / "000.png")
     expected = mask_root / example.relative_to(image_root).with_name(f"{example.stem}_mask.png")
@@ -127,7 +132,7 @@ def pair_masks(
             f"{len(bare)} of {len(images)} anomalous images have no mask, the first is "
             f"{printable(bare[0])}; {note}"
         )
-    return matched, [note]
+    return matched, [note, *notes]
 
 
 def union_of_masks(paths: Sequence[Path]) -> bytes:
@@ -147,7 +152,8 @@ def union_of_masks(paths: Sequence[Path]) -> bytes:
         if mask.shape != masks[0].shape:
             raise InputError(
                 f"{printable(path)} is {mask.shape[0]} x {mask.shape[1]} pixels (height x width), "
-                f"another size than {paths[0].name} beside it; masks have the size of their image"
+                f"another size than {printable(paths[0].name)} beside it; masks have the size of "
+                "their image"
             )
     return encode_png(np.any(masks, axis=0))
 
@@ -195,42 +201,68 @@ def relative_name(path: Path, folder: Path) -> str:
     return printable(path.relative_to(folder).as_posix())
 
 
-def _train_images(train: Path, test: Path, passed: Scan) -> tuple[Path, list[Path]]:
+def _train_images(train: Path, test: Path, found: Scan) -> tuple[Path, list[Path]]:
     """Find the folder of normal images, and these."""
-    scans = {path: scan(path) for path in subfolders(train)}
-    normal = _one_normal([path for path in scans if is_normal_name(path.name)])
-    others = [path for path, found in scans.items() if found.images and path != normal]
-    if others:
-        raise InputError(
-            f"{printable(train)}: holds normal images only, in {NORMAL} or in itself; found the "
-            f"folder {printable(others[0].name)}: if its images are normal, they belong in "
-            f"{printable(train / NORMAL)}; if they show a defect, in {printable(test)}/<defect>"
-        )
-    folder = train if normal is None else normal
-    images = passed.add(scan(train) if normal is None else scans[normal])
+    normal = _one_normal([path for path in subfolders(train) if is_normal_name(path.name)])
+    folder = normal or train
+    in_train = found.below(train)
+    for path in in_train.images:
+        top = train / path.relative_to(train).parts[0]
+        if top not in (path, normal):
+            raise InputError(
+                f"{printable(train)}: holds normal images only, in {NORMAL} or in itself; found "
+                f"the folder {printable(top.name)}: if its images are normal, they belong in "
+                f"{printable(train / NORMAL)}; if they show a defect, in {printable(test)}/<defect>"
+            )
+    images = in_train.below(folder).images
     if not images:
         raise InputError(
             f"{printable(folder)}: no normal images; expected png, jpg, bmp, tiff or webp files"
-            + (f"; found {printable(passed.others[0].name)}" if passed.others else "")
+            + "".join(f"; {note}" for note in in_train.notes())
         )
     return folder, images
 
 
-def _test_images(test: Path, passed: Scan) -> list[tuple[str, Path]]:
+def _test_images(test: Path, found: Scan) -> list[tuple[str, Path]]:
     """List the images of test with their defects, sorted by folder."""
-    direct = passed.add(scan(test, deep=False))
-    if direct:
-        raise InputError(
-            f"{printable(test)}: images must lie in a folder named by their defect, or in "
-            f"{NORMAL}; found {printable(direct[0].name)}"
-        )
-    images = {path: passed.add(scan(path)) for path in subfolders(test)}
-    normal = _one_normal([path for path in images if images[path] and is_normal_name(path.name)])
+    folders = {path: test / path.relative_to(test).parts[0] for path in found.below(test).images}
+    for path, folder in folders.items():
+        if path == folder:
+            raise InputError(
+                f"{printable(test)}: images must lie in a folder named by their defect, or in "
+                f"{NORMAL}; found {printable(path.name)}"
+            )
+    normal = _one_normal(
+        [path for path in dict.fromkeys(folders.values()) if is_normal_name(path.name)]
+    )
     return [
         (NORMAL if folder == normal else printable(folder.name), path)
-        for folder, paths in images.items()
-        for path in paths
+        for path, folder in folders.items()
     ]
+
+
+def _above_notes(
+    matched: Mapping[Path, Sequence[Path]], image_root: Path, mask_root: Path
+) -> list[str]:
+    """Name masks of images below their folder, which holds masks of its own images too."""
+    above = {
+        image: masks[0]
+        for image, masks in matched.items()
+        if _depth(masks[0], mask_root) < _depth(image, image_root)
+    }
+    own = {masks[0].parent for image, masks in matched.items() if image not in above}
+    mixed = [(image, mask) for image, mask in above.items() if mask.parent in own]
+    if not mixed:
+        return []
+    image, mask = mixed[0]
+    return [
+        f"{len(mixed)} of {len(matched)} masks lie in a folder above that of their image, among "
+        f"others, the first is {printable(mask)}, which is read as the mask of {printable(image)}"
+    ]
+
+
+def _depth(path: Path, root: Path) -> int:
+    return len(path.relative_to(root).parts)
 
 
 def _one_normal(folders: Sequence[Path]) -> Path | None:

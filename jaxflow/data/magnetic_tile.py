@@ -1,7 +1,6 @@
 """Magnetic Tile Defects: grey photographs of tiles, five kinds of defect."""
 
 import random
-from pathlib import Path
 
 from jaxflow.data.builder import AnomalyBuilder
 from jaxflow.data.image_file import printable
@@ -14,7 +13,7 @@ from jaxflow.data.layouts import (
 )
 from jaxflow.data.mvtec import require_category, require_folder
 from jaxflow.data.records import Listing, Record
-from jaxflow.data.scan import Scan, scan, unread
+from jaxflow.data.scan import child, scan
 from jaxflow.errors import InputError
 
 CATEGORY = "tile"
@@ -58,8 +57,11 @@ class MagneticTile(AnomalyBuilder):
         root = require_folder("magnetic_tile", data_dir, _ADVICE)
         if category is not None:
             require_category("magnetic_tile", category, (CATEGORY,))
-        passed = Scan()
-        images = {kind: passed.add(scan(_folder(root, kind))) for kind in ("Free", *DEFECTS)}
+        folders = {kind: child(root, f"MT_{kind}") for kind in ("Free", *DEFECTS)}
+        found = scan(root, first=tuple(folders.values()))
+        images = {
+            kind: found.below(child(folder, "Imgs")).images for kind, folder in folders.items()
+        }
         photographs = {
             kind: [path for path in paths if path.suffix.lower() in _PHOTOGRAPHS]
             for kind, paths in images.items()
@@ -74,13 +76,14 @@ class MagneticTile(AnomalyBuilder):
         photographed = [path for kind in DEFECTS for path in photographs[kind]]
         masks = [path for kind in DEFECTS for path in images[kind] if path.suffix.lower() == ".png"]
         matched, notes = pair_masks(photographed, root, masks, root)
-        beside = unread(root, [_folder(root, kind) for kind in images], passed)
-        beside += [
+        # The masks of normal images, which are empty, are not read.
+        known = {
             path
             for paths in images.values()
             for path in paths
-            if path.suffix.lower() not in (*_PHOTOGRAPHS, ".png")
-        ]
+            if path.suffix.lower() in (*_PHOTOGRAPHS, ".png")
+        }
+        beside = [path for path in found.images if path not in known]
         normal = photographs["Free"]
         random.Random(0).shuffle(normal)
         cut = int(0.8 * len(normal))
@@ -96,9 +99,5 @@ class MagneticTile(AnomalyBuilder):
                 for path in photographs[kind]
             ],
             sources=mask_sources(matched),
-            notes=[*notes, *beside_notes(beside), *passed.notes()],
+            notes=[*notes, *beside_notes(beside), *found.notes()],
         )
-
-
-def _folder(root: Path, kind: str) -> Path:
-    return root / f"MT_{kind}" / "Imgs"

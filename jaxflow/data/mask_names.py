@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from jaxflow.data.image_file import printable
 from jaxflow.errors import InputError
@@ -14,8 +15,9 @@ _BEFORE = re.compile(rf"(?:{_WORDS})[-_. ]+(.+)", re.IGNORECASE)
 _AFTER = re.compile(rf"(.+?)[-_. ]+(?:{_WORDS})", re.IGNORECASE)
 
 # A place is a file's path below test or ground_truth, such as "scratch/000.png".
-_Key = tuple[str, ...]
-_Rule = tuple[Callable[[PurePosixPath], _Key], Callable[[PurePosixPath], _Key]]
+_Places = dict[Path, PurePosixPath]
+# A name of an image, and the name of its mask, which is equal.
+_Rule = tuple[Callable[[PurePosixPath], str], Callable[[PurePosixPath], str]]
 
 
 def bare_stem(stem: str) -> str:
@@ -24,31 +26,16 @@ def bare_stem(stem: str) -> str:
     return match[1] if match else stem
 
 
-def _folder(place: PurePosixPath) -> str:
-    return place.parent.as_posix()
-
-
-def _low(*parts: str) -> _Key:
-    return tuple(part.casefold() for part in parts)
-
-
-# The key of an image and the key of its mask are equal. The first rule that finds a mask counts.
-_EXACT: Sequence[_Rule] = (
-    (lambda i: (_folder(i), f"{i.stem}_mask"), lambda m: (_folder(m), m.stem)),
-    (lambda i: (_folder(i), i.name), lambda m: (_folder(m), m.name)),
-    (lambda i: (_folder(i), i.stem), lambda m: (_folder(m), m.stem)),
-    (lambda i: _low(_folder(i), i.name), lambda m: _low(_folder(m), bare_stem(m.stem))),
-    (lambda i: _low(_folder(i), i.stem), lambda m: _low(_folder(m), bare_stem(m.stem))),
+# The best fit comes first.
+_NAMES: Sequence[_Rule] = (
+    (lambda image: f"{image.stem}_mask", lambda mask: mask.stem),
+    (lambda image: image.name, lambda mask: mask.name),
+    (lambda image: image.stem, lambda mask: mask.stem),
+    (lambda image: image.name, lambda mask: bare_stem(mask.stem)),
+    (lambda image: image.stem, lambda mask: bare_stem(mask.stem)),
 )
 # A folder of masks for each image, all of which count.
-_MANY: Sequence[_Rule] = (
-    (lambda i: _low(i.with_suffix("").as_posix()), lambda m: _low(_folder(m))),
-)
-# Other folders than the image's: these count where they fit one image only.
-_LOOSE: Sequence[_Rule] = (
-    (lambda i: _low(i.parts[0], i.stem), lambda m: _low(m.parts[0], bare_stem(m.stem))),
-    (lambda i: _low(i.stem), lambda m: _low(bare_stem(m.stem)) if len(m.parts) == 1 else ()),
-)
+_REGIONS: Sequence[_Rule] = ((lambda image: image.stem, lambda mask: mask.parent.name),)
 
 
 def match_masks(
@@ -58,8 +45,12 @@ def match_masks(
 
     A mask lies at its image's place and has its name, with `_mask` or another such word after or
     before it, or without. Its suffix does not matter, nor the Unicode form of an accent, nor, where
-    only one name fits, upper and lower case. Masks may also lie in a folder named as their image,
-    directly in the folder of the defect, or in `mask_root` itself.
+    only one name fits, upper and lower case. Masks may also lie in a folder named as their image.
+    Where `mask_root` lacks the folder of an image, its mask is looked for in the nearest folder
+    above.
+
+    Each mask belongs to the image that it fits best. Where that image has a better one, or another
+    image is as good, the mask is not given to any.
 
     Args:
       images: n files below image_root.
@@ -74,40 +65,61 @@ def match_masks(
       InputError: if one mask fits several images of a folder, or several masks fit one image.
     """
     image_places = {path: _place(path, image_root) for path in images}
-    left = {path: _place(path, mask_root) for path in masks}
+    folders = _with_parents(image_places)
+    mask_places = _as_spelled({path: _place(path, mask_root) for path in masks}, folders)
+    mask_folders = _with_parents(mask_places)
+    images_in = _grouped(image_places, lambda place: place.parent)
+    masks_in = _grouped(mask_places, lambda place: place.parent)
+    regions = {path: place for path, place in mask_places.items() if place.parent not in folders}
+    regions_in = _grouped(regions, lambda place: place.parent.parent)
     matched: dict[Path, list[Path]] = {}
-    for rules in (_EXACT, _MANY, _LOOSE):
-        for rule in rules:
-            waiting = {path: place for path, place in image_places.items() if path not in matched}
-            for owners, found in _candidates(rule, waiting, left):
-                if rules is _LOOSE and (len(owners) > 1 or len(found) > 1):
-                    continue
-                _require_one(owners, found if rules is _EXACT else found[:1])
+    for folder in sorted(folders):
+        images_here, masks_here = images_in[folder], masks_in[folder]
+        for owners, found in _fits(images_here, masks_here, _NAMES):
+            if not all(path in matched for path in owners):
+                _require_one(owners, found)
                 matched[owners[0]] = found
-                for mask in found:
-                    del left[mask]
-    return matched, sorted(left)
+        for owners, found in _fits(images_here, regions_in[folder], _REGIONS):
+            if not all(path in matched for path in owners):
+                _require_one(owners, found[:1])
+                matched[owners[0]] = found
+        if not masks_here:
+            continue
+        # What fits an image of the folder itself is gone; the rest must fit one below it only.
+        below = {path: place for path, place in image_places.items() if folder in place.parents}
+        for owners, found in _fits(below, masks_here, _NAMES[-1:]):
+            nearest = next(f for f in image_places[owners[0]].parents if f in mask_folders)
+            if len(owners) == len(found) == 1 and nearest == folder:
+                matched[owners[0]] = found
+    given = {mask for found in matched.values() for mask in found}
+    return matched, sorted(set(masks) - given)
 
 
-def _candidates(
-    rule: _Rule, images: Mapping[Path, PurePosixPath], masks: Mapping[Path, PurePosixPath]
-) -> list[tuple[list[Path], list[Path]]]:
-    """Group images and masks by their common key."""
+def _fits(
+    images: _Places, masks: _Places, rules: Sequence[_Rule]
+) -> Iterator[tuple[list[Path], list[Path]]]:
+    """Take masks out, each with all the images that it fits best; the case counts at first."""
+    for of_image, of_mask in (*rules, *map(_without_case, rules)):
+        if not masks:
+            return
+        owners, found = _grouped(images, of_image), _grouped(masks, of_mask)
+        for name in [name for name in owners if name in found]:
+            for path in found[name]:
+                del masks[path]
+            yield list(owners[name]), list(found[name])
+
+
+def _without_case(rule: _Rule) -> _Rule:
     of_image, of_mask = rule
-    groups: dict[_Key, list[Path]] = defaultdict(list)
-    for path, place in masks.items():
-        groups[of_mask(place)].append(path)
-    owners: dict[_Key, list[Path]] = defaultdict(list)
-    for path, place in images.items():
-        owners[of_image(place)].append(path)
-    return [(owners[key], groups[key]) for key in owners if key in groups]
+    return lambda image: of_image(image).casefold(), lambda mask: of_mask(mask).casefold()
 
 
 def _require_one(images: Sequence[Path], masks: Sequence[Path]) -> None:
     if len(images) > 1:
         raise InputError(
             f"{printable(images[0])} and {printable(images[1].name)} share a name, so the mask "
-            f"{printable(masks[0])} fits both; rename one image and its mask"
+            f"{printable(masks[0])} fits both; name each mask after the whole name of its image, "
+            f"such as {printable(images[0].name)}_mask.png"
         )
     if len(masks) > 1:
         raise InputError(
@@ -120,3 +132,36 @@ def _require_one(images: Sequence[Path], masks: Sequence[Path]) -> None:
 def _place(path: Path, root: Path) -> PurePosixPath:
     # macOS writes an accent as a character of its own, other systems do not.
     return PurePosixPath(unicodedata.normalize("NFC", path.relative_to(root).as_posix()))
+
+
+def _grouped(places: _Places, key: Callable[[PurePosixPath], Any]) -> dict[Any, _Places]:
+    groups: dict[Any, _Places] = defaultdict(dict)
+    for path, place in places.items():
+        groups[key(place)][path] = place
+    return groups
+
+
+def _with_parents(places: _Places) -> set[PurePosixPath]:
+    """Give the folders of files, and all folders above these."""
+    return {folder for place in places.values() for folder in place.parents}
+
+
+def _as_spelled(masks: _Places, folders: set[PurePosixPath]) -> _Places:
+    """Spell the folders of masks as those of images, where one differs by case only."""
+    alike: dict[str, list[PurePosixPath]] = defaultdict(list)
+    for folder in folders:
+        alike[folder.as_posix().casefold()].append(folder)
+
+    def spelled(folder: PurePosixPath) -> PurePosixPath:
+        if folder in folders:
+            return folder
+        same = alike.get(folder.as_posix().casefold(), [])
+        return same[0] if len(same) == 1 else folder
+
+    places = {}
+    for path, place in masks.items():
+        folder = spelled(place.parent)
+        if folder not in folders:  # The folder of one image.
+            folder = spelled(folder.parent) / folder.name
+        places[path] = folder / place.name
+    return places

@@ -73,7 +73,7 @@ class MvtecAd(AnomalyBuilder):
         if not folder.is_dir():
             found = [name for name in CATEGORIES if (root / name).is_dir()]
             raise InputError(
-                f"mvtec_ad: {root} has no folder {category}; categories found there: "
+                f"mvtec_ad: {printable(root)} has no folder {category}; categories found there: "
                 f"{', '.join(found) or 'none'}"
             )
         return list_layout(folder, str(category))
@@ -134,4 +134,4 @@ def require_category(name: str, category: str | None, categories: Sequence[str])
     if category in categories:
         return
     got = "a category is needed" if category is None else f"no category {category!r}"
-    raise InputError(f"{name}: {got}; there are {', '.join(categories)}")
+    raise InputError(f"{name}: {got}; there are {', '.join(map(printable, categories))}")

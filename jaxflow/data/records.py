@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from jaxflow.data.example import NORMAL
 from jaxflow.data.image import ImageFacts, decode_mask, examine_image
 from jaxflow.data.image_file import open_image, printable, several_frames
 from jaxflow.errors import InputError
+from jaxflow.files import file_sha256
 
 Content = Path | Callable[[], bytes]
 
@@ -116,8 +118,16 @@ def read_content(content: Content) -> bytes:
 
     Returns:
       The bytes of an image file.
+
+    Raises:
+      InputError: if the file cannot be read.
     """
-    return content.read_bytes() if isinstance(content, Path) else content()
+    if not isinstance(content, Path):
+        return content()
+    try:
+        return content.read_bytes()
+    except OSError as error:
+        raise _unreadable(content, error) from error
 
 
 @dataclass(frozen=True)
@@ -144,8 +154,9 @@ def check_records(listing: Listing, *, num_threads: int = 4) -> Checked:
       num_threads: threads that decode.
 
     Returns:
-      The hash, and notes: on masks that contradict their images, on frames that are left out, and
-      on 16-bit images that use few of their bits.
+      The hash, and notes: on files that are listed twice and contradict each other, on masks that
+      contradict their images, on frames that are left out, and on 16-bit images that use few of
+      their bits.
 
     Raises:
       InputError: one line with the number of bad files and the first of them, for images that
@@ -154,8 +165,10 @@ def check_records(listing: Listing, *, num_threads: int = 4) -> Checked:
     records = [record for split in listing.splits.values() for record in split]
     digest = hashlib.sha256(_json(dict(listing.parameters)))
     for path in listing.sources:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            digest.update(bytes.fromhex(file_sha256(path)))
+        except OSError as error:
+            raise _unreadable(path, error) from error
     with ThreadPoolExecutor(num_threads) as pool:
         files = list(_map_ahead(pool, _check, records))
         marked = [
@@ -173,7 +186,8 @@ def check_records(listing: Listing, *, num_threads: int = 4) -> Checked:
     if errors:
         count = f" ({len(errors)} of {len(records)} images are bad, this is the first)"
         raise InputError(errors[0] + (count if len(errors) > 1 else ""))
-    return Checked(digest.hexdigest(), _notes(records, files, marked))
+    notes = [*_listed_twice(listing), *_notes(records, files, marked)]
+    return Checked(digest.hexdigest(), notes)
 
 
 @dataclass(frozen=True)
@@ -215,8 +229,36 @@ def _check(record: Record) -> _File:
         return _File(digest.digest(), error, facts, not mask.any(), frames)
     except InputError as error:
         return _File(digest.digest(), str(error))
-    except OSError as error:
-        return _File(digest.digest(), f"{image_name}: cannot be read: {error.strerror}")
+
+
+def _listed_twice(listing: Listing) -> list[str]:
+    """Name files that are in both splits, or both normal and anomalous, by a link."""
+    train = _names_of_files(listing.train)
+    normal = _names_of_files([record for record in listing.test if record.defect == NORMAL])
+    anomalous = _names_of_files([record for record in listing.test if record.defect != NORMAL])
+    test = normal | anomalous
+    notes = []
+    if shared := [file for file in test if file in train]:
+        notes.append(
+            f"{len(shared)} images of test are also in train, the first is {test[shared[0]]}, the "
+            f"same file as {train[shared[0]]}"
+        )
+    if shared := [file for file in anomalous if file in normal]:
+        notes.append(
+            f"{len(shared)} images of test are both anomalous and normal, the first is "
+            f"{anomalous[shared[0]]}, the same file as {normal[shared[0]]}"
+        )
+    return notes
+
+
+def _names_of_files(records: Sequence[Record]) -> dict[tuple[int, int], str]:
+    """Give the name of each file, known by its number in the file system."""
+    names = {}
+    for record in records:
+        if isinstance(record.image, Path):
+            status = _status(record.image)
+            names[status.st_dev, status.st_ino] = record.name
+    return names
 
 
 def _has_anomaly(path: Path) -> bool:
@@ -267,11 +309,21 @@ def _map_ahead(pool: ThreadPoolExecutor, function: Callable, items: Sequence) ->
 def _stat(content: Content) -> list[object]:
     if not isinstance(content, Path):
         return []
-    path = content.absolute()
-    status = path.stat()
+    status = _status(content)
     # A program that replaces a file can set its time of change back, not the time of its status.
     times = [status.st_mtime_ns, status.st_ctime_ns]
-    return [str(path), status.st_size, *times, status.st_ino]
+    return [str(content.absolute()), status.st_size, *times, status.st_ino]
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{printable(path)}: cannot be read: {error.strerror}")
 
 
 def _json(value: object) -> bytes:

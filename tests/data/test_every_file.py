@@ -87,7 +87,8 @@ def test_links_to_files_and_folders_are_followed(root, loaded, tmp_path):
     write(tmp_path / "elsewhere/deep/0.png")
     (root / "train/good/linked").symlink_to(tmp_path / "elsewhere")
     (root / "train/good/one.png").symlink_to(tmp_path / "elsewhere/deep/0.png")
-    (root / "test/dent").symlink_to(tmp_path / "elsewhere")
+    write(tmp_path / "dents/deep/0.png")
+    (root / "test/dent").symlink_to(tmp_path / "dents")
     (root / "ground_truth/dent").mkdir()
     write_mask(root / "ground_truth/dent/0.png")
     data = loaded(root)
@@ -100,8 +101,9 @@ def test_a_loop_of_links_ends_and_a_link_to_nothing_is_named(root, loaded):
     (root / "train/good/again").symlink_to(root / "train/good")
     (root / "train/good/gone.png").symlink_to(root / "nowhere.png")
     (root / "test/scratch/self").symlink_to("self")
-    line = note(loaded(root))
-    assert "gone.png is a link that leads nowhere (3 such paths" in line
+    nowhere, above = loaded(root).notes
+    assert "self is a link that leads nowhere (2 such paths" in nowhere
+    assert "again is a link to a folder above it" in above
 
 
 def test_a_folder_reached_by_two_links_is_read_once(root, loaded, tmp_path):
