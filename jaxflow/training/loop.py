@@ -183,6 +183,7 @@ class Trainer:
         self._records.append(record)
         # The log first: what a kill leaves in it without a checkpoint, the next start drops.
         if self._leads:
+            self._check_there()
             with self._log.open("a") as log:
                 log.write(json.dumps(record) + "\n")
         if validated:
@@ -237,6 +238,11 @@ class Trainer:
             "on from there",
             exit_code=signals.Interrupted(number).exit_code,
         )
+
+    def _check_there(self) -> None:
+        """Raise RunStopped if the folder was removed: Orbax would make it again."""
+        if len(self._records) > 1 and not self._log.exists():
+            raise RunStopped(f"{self._log.parent} was removed while it was trained; start again")
 
     def _write_log(self) -> None:
         """Write what the checkpoint knows that was logged: later and damaged lines are gone."""

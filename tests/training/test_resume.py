@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 import time
 
 import jax
@@ -65,6 +66,22 @@ def test_finished_run_is_not_trained_further(tiny, kept, tmp_path):
     got = tiny.make_trainer(kept, tmp_path, train_step=refuse).run(kept.state)
     assert_identical(got, expected)
     assert (tmp_path / "metrics.jsonl").read_text() == log
+
+
+def test_a_folder_that_is_removed_stops_its_training(tiny, kept, tmp_path):
+    calls = []
+
+    def validate(state):
+        calls.append(state)
+        if len(calls) == 2:
+            trainer._last.wait()  # Or the checkpoint before would say it first.
+            shutil.rmtree(tmp_path / "run")
+        return 1.0
+
+    trainer = tiny.make_trainer(kept, tmp_path / "run", epochs=9, validate=validate)
+    with pytest.raises(RunStopped, match="was removed while it was trained"):
+        trainer.run(kept.state)
+    assert len(calls) == 2
 
 
 def test_log_after_the_checkpoint_and_a_line_cut_short_are_dropped(tiny, kept, tmp_path):
