@@ -16,7 +16,7 @@ needs 512 x 512, for at 256 a batch's coarsest map has 2,048. Without augmentati
 (data.augmentation none) the encoder runs once, which is faster.
 """
 
-from jaxflow.config import cflow_config
+from jaxflow.experiments.config import cflow_config
 
 
 def get_config():

@@ -14,7 +14,7 @@ The paper's 0.16 is the hidden width over all 768 channels, 128 of them; `hidden
 once, which is several times faster.
 """
 
-from jaxflow.config import default_config
+from jaxflow.experiments.config import default_config
 
 
 def get_config():

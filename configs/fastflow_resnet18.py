@@ -12,7 +12,7 @@ The paper augments MVTec AD, the reimplementations do not. Neither does this con
 encoder runs once and a CPU is enough; `--config.data.augmentation=fastflow` is the paper's.
 """
 
-from jaxflow.config import default_config
+from jaxflow.experiments.config import default_config
 
 
 def get_config():

@@ -12,7 +12,7 @@ The paper augments MVTec AD; without (data.augmentation none) the encoder runs o
 several times faster.
 """
 
-from jaxflow.config import default_config
+from jaxflow.experiments.config import default_config
 
 
 def get_config():

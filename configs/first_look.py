@@ -5,7 +5,7 @@ python -m jaxflow.train --config=configs/first_look.py --workdir=runs/first \
 python -m jaxflow.evaluate --workdir=runs/first
 """
 
-from jaxflow.config import default_config
+from jaxflow.experiments.config import default_config
 
 
 def get_config():

@@ -7,7 +7,7 @@ Expect, in about two minutes on two CPU cores, image / pixel AUROC 0.96 / 0.98 w
 weights; where the hub is not reachable, 0.74 / 0.89 with random ones.
 """
 
-from jaxflow.config import default_config
+from jaxflow.experiments.config import default_config
 
 
 def get_config():

@@ -11,7 +11,7 @@ Groups are of 256 vectors as in the public code; the paper's 8,192 needs 512 x 5
 augmentation (data.augmentation none) the encoder runs once, which is faster.
 """
 
-from jaxflow.config import cflow_config
+from jaxflow.experiments.config import cflow_config
 
 
 def get_config():

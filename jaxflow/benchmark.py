@@ -14,7 +14,7 @@ weights are random, on which speed does not depend, unless --config.encoder.weig
 """
 
 if __name__ == "__main__":
-    from jaxflow import signals
+    from jaxflow.experiments import signals
 
     signals.end_at_once()  # The imports below take seconds.
 
@@ -26,29 +26,31 @@ import jax
 import ml_collections
 from absl import flags
 
-from jaxflow import command_line
-from jaxflow.benchmarking import (
-    TABLES,
+from jaxflow.errors import InputError
+from jaxflow.experiments import command_line
+from jaxflow.experiments.benchmarking import (
+    COMPLEXITY,
     Workbench,
     complexity_rows,
     describe_machine,
     peak_memory,
     split_columns,
 )
-from jaxflow.checks import check_config
-from jaxflow.command_line import say
-from jaxflow.errors import InputError
-from jaxflow.evaluation.tables import format_table
-from jaxflow.experiment import (
-    describe_flow,
-    describe_groups,
+from jaxflow.experiments.build import (
+    check_batches,
+    deciding_score,
     image_size,
     make_detector,
     make_encoder,
+    make_recipe,
 )
+from jaxflow.experiments.checks import check_config
+from jaxflow.experiments.command_line import say
+from jaxflow.experiments.describe import describe_groups
 from jaxflow.files import SIGNED, check_outputs, check_writable, write_json
 from jaxflow.parallel import check_batch_size
-from jaxflow.recipe import check_groups, make_optimizer, make_step
+from jaxflow.reports.tables import format_table
+from jaxflow.training import Recipe
 
 _MOST = 2**16
 
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _define(values: flags.FlagValues) -> None:
     command_line.define_config(values)
-    tables = ", ".join(TABLES)
+    tables = ", ".join(COMPLEXITY)
     flags.DEFINE_string("table", None, f"complexity table: {tables}", flag_values=values)
     flags.DEFINE_list("encoders", [], "with --table: its rows (default: all)", flag_values=values)
     flags.DEFINE_list(
@@ -87,8 +89,8 @@ def _main(values: flags.FlagValues) -> int:
         for flag in ("encoders", "image_sizes"):
             if getattr(values, flag):
                 raise InputError(f"--{flag} goes with --table; with --config set the config's keys")
-        facts |= _prepare_config(values.config)
-        rows = _config_rows(values.config, batch_sizes, values.repeats)
+        more, rows = _config_rows(values.config, batch_sizes, values.repeats)
+        facts |= more
     else:
         rows = complexity_rows(
             values.table,
@@ -97,7 +99,7 @@ def _main(values: flags.FlagValues) -> int:
             batch_sizes=batch_sizes,
             repeats=values.repeats,
         )
-        table = TABLES[values.table]
+        table = COMPLEXITY[values.table]
         facts |= {"table": values.table, "source": table.source, "notes": list(table.notes)}
         facts["encoder_weights"] = "random"
     _report(facts, rows, output)
@@ -134,37 +136,43 @@ def _default_batch_sizes() -> list[int]:
     return sorted({devices, -(-32 // devices) * devices})
 
 
-def _prepare_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Check the config, take random weights for the hub's, and return the facts of the run."""
+def _config_rows(
+    config: ml_collections.ConfigDict, batch_sizes: Sequence[int], repeats: int
+) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """Return the facts of a configuration, and its rows as they are measured.
+
+    The hub's weights are replaced by random ones: speed does not depend on them.
+    """
     check_config(config)
-    check_batch_size("config.training.batch_size", config.training.batch_size)
     if config.encoder.weights == "hub":
         config.encoder.weights = "random"
-    return {
+    encoder = make_encoder(config)
+    check_batches(config, encoder)
+    score = deciding_score(config)
+    detector = make_detector(config, encoder, [score])
+    facts = {
         "encoder": config.encoder.name,
         "encoder_weights": config.encoder.weights,
         "input_size": list(image_size(config)),
-        "flow": f"{describe_flow(config)}, {config.model.dtype}; {describe_groups(config)}",
+        "flow": f"{detector.describe()}; {describe_groups(config)}",
     }
+    bench = Workbench(detector, image_size(config), repeats=repeats, seed=config.seed)
+    recipe = make_recipe(config, "", 1)
+    return facts, _measured(bench, recipe, batch_sizes, score)
 
 
-def _config_rows(
-    config: ml_collections.ConfigDict, batch_sizes: Sequence[int], repeats: int
+def _measured(
+    bench: Workbench, recipe: Recipe, batch_sizes: Sequence[int], score: str
 ) -> Iterator[dict[str, Any]]:
-    encoder, size = make_encoder(config), image_size(config)
-    encoder.check_input_size(size)
-    check_groups(config, encoder.map_sizes(size))
-    detector = make_detector(config, encoder)
-    bench = Workbench(detector, size, repeats=repeats, seed=config.seed)
     for batch in batch_sizes:
         yield bench.encoder(batch).row("encoder alone", batch)
-    batch, score = config.training.batch_size, config.evaluation.score
-    for kept, name in ((True, "kept features"), (False, "images")):
-        step = make_step(config, detector, kept_features=kept, steps_per_epoch=1)
-        timing = bench.training(batch, step, make_optimizer(config), kept_features=kept)
+    batch = recipe.batch_size
+    steps = {"kept features": False, "images": True} if bench.trained else {}
+    for name, on_images in steps.items():
+        timing = bench.training(batch, recipe, on_images=on_images)
         yield timing.row(f"training step on {name}", batch)
     for batch in batch_sizes:
-        yield bench.scoring(batch, score).row(f"scoring ({score})", batch)
+        yield bench.scoring(batch).row(f"scoring ({score})", batch)
 
 
 def _report(facts: dict[str, Any], rows: Iterator[dict[str, Any]], output: Path | None) -> None:

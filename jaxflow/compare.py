@@ -16,7 +16,7 @@ again, one that fails is reported and the rest go on (exit code 1 then).
 """
 
 if __name__ == "__main__":
-    from jaxflow import signals
+    from jaxflow.experiments import signals
 
     signals.end_at_once()  # The imports below take seconds.
 
@@ -36,17 +36,18 @@ from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 from tqdm import tqdm
 
-from jaxflow import command_line
-from jaxflow.cells import Cell, Variant, apply, cells_of, changed_keys
-from jaxflow.checks import check_config
-from jaxflow.command_line import say, warn
-from jaxflow.config import load_config
 from jaxflow.errors import InputError, RunStopped
 from jaxflow.evaluate import evaluate
-from jaxflow.evaluation.comparison import Comparison, Finished, write_comparison
-from jaxflow.evaluation.published import PUBLISHED, PublishedTable
-from jaxflow.evaluation.tables import ResultRow, apart
-from jaxflow.experiment import make_dataset, run_facts
+from jaxflow.experiments import command_line
+from jaxflow.experiments.build import deciding_score, make_dataset
+from jaxflow.experiments.cells import Cell, Variant, apply, cells_of, changed_keys
+from jaxflow.experiments.checks import check_config
+from jaxflow.experiments.command_line import say, warn
+from jaxflow.experiments.config import load_config
+from jaxflow.experiments.describe import run_facts
+from jaxflow.experiments.papers.figures import FIGURES, PublishedTable
+from jaxflow.experiments.papers.runs import TABLES
+from jaxflow.experiments.run_folder import check_facts, check_places, load_run, make_folder
 from jaxflow.files import (
     check_outputs,
     check_writable,
@@ -56,8 +57,8 @@ from jaxflow.files import (
     remove_parts,
     write_sealed_json,
 )
-from jaxflow.paper_tables import TABLES
-from jaxflow.run_folder import check_facts, check_places, load_run, make_folder
+from jaxflow.reports.comparison import Comparison, Finished, write_comparison
+from jaxflow.reports.tables import ResultRow, apart
 from jaxflow.train import load_encoder_or_random, train
 
 # Programs that compile faster are compiled anew, seconds; JAX's own bound is 1.
@@ -153,7 +154,7 @@ def _plan(values: flags.FlagValues) -> _Plan:
 def _table_plan(values: flags.FlagValues) -> _Plan:
     if values.table not in TABLES:
         raise InputError(f"--table={values.table}: no such table; there are {', '.join(TABLES)}")
-    table, published = TABLES[values.table], PUBLISHED[values.table]
+    table, published = TABLES[values.table], FIGURES[values.table]
     chosen = values.rows or list(table.rows)
     for name in chosen:
         if name not in table.rows:
@@ -279,7 +280,7 @@ def _run(cell: Cell, folder: Path, oracle: bool) -> Finished:
         write_sealed_json(done, content)
     rows = [each for row in content["rows"] for each in apart(ResultRow(**row))]
     random = content["config"]["encoder"]["weights"] == "random"
-    score = cell.config.evaluation.score
+    score = deciding_score(cell.config)
     return Finished(cell.variant, cell.category, cell.seed, rows, score, random)
 
 

@@ -9,12 +9,12 @@ on test`. Thresholds and colors come from held-out normal images alone.
 """
 
 if __name__ == "__main__":
-    from jaxflow import signals
+    from jaxflow.experiments import signals
 
     signals.end_at_once()  # The imports below take seconds.
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,39 +22,27 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from jaxflow import command_line
-from jaxflow.command_line import say, warn
 from jaxflow.data import TEST_SETS, AnomalyDataset, Split, read_images, read_masks
-from jaxflow.detectors import MEANINGS, Detector
+from jaxflow.detectors import Scored, Variables
+from jaxflow.detectors.scorer import Scorer
 from jaxflow.errors import InputError
 from jaxflow.evaluation import image_auroc
-from jaxflow.evaluation.calibration import (
-    Calibration,
-    Decision,
-    check_steps,
-    read_calibrations,
-)
-from jaxflow.evaluation.run_report import Scored, write_run_report
-from jaxflow.evaluation.scoring import Maps, Scorer
+from jaxflow.evaluation.calibration import Calibration, Decision
 from jaxflow.evaluation.summary import evaluate_scores
-from jaxflow.evaluation.tables import SAME, ResultRow, format_table, result_table
-from jaxflow.experiment import (
-    TITLES,
-    Selection,
-    image_size,
-    load_checkpoints,
-    load_selections,
-    make_dataset,
-    make_detector,
-    make_encoder,
-    protocol,
-    reported_scores,
-    run_facts,
-)
+from jaxflow.experiments import command_line
+from jaxflow.experiments.build import make_dataset, make_recipe, reported_scores
+from jaxflow.experiments.command_line import say, warn
+from jaxflow.experiments.describe import TITLES, protocol, run_facts
+from jaxflow.experiments.load import load
+from jaxflow.experiments.run_folder import check_facts, load_run
 from jaxflow.files import check_writable
-from jaxflow.maxima import TEST_MAXIMUM, score_by_own_maxima
-from jaxflow.run_folder import CALIBRATION, check_facts, load_run
+from jaxflow.model import Model, Selection
+from jaxflow.reports.run_report import Shown, write_run_report
+from jaxflow.reports.tables import SAME, ResultRow, format_table, result_table
+from jaxflow.training import encoded, read_checkpoints, run_passes
 
+# The row of a report that has seen the test set: the public code's choice of the maxima.
+TEST_MAXIMUM = "cflow_test_max"
 _AS_TRAINED = Decision()
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
 
@@ -147,56 +135,84 @@ def evaluate(
             "--oracle needs all checkpoints; train with --config.training.keep_all=True"
         )
     decision.check(reported_scores(config))
-    check_writable("workdir", _folder(workdir, test_set))
-    encoder = make_encoder(config)
+    folder = _folder(workdir, test_set)
+    check_writable("workdir", folder)
+    model = load(workdir, weights=config.encoder.weights)
     dataset = make_dataset(config)
-    check_facts(workdir, load_run(workdir)[1], run_facts(encoder, dataset))
+    detector = model.detector
+    check_facts(workdir, load_run(workdir)[1], run_facts(detector.encoder, dataset))
     test = TEST_SETS[test_set](_test_images(dataset, workdir))
-    detector = make_detector(config, encoder)
-    selections = load_selections(workdir, config, detector, warn)
-    deciding = decision.score or config.evaluation.score
-    calibrations = _calibrations(workdir, selections, deciding, decision)
-    titles = dict(TITLES)
-    if "best" in selections and selections["best"].step == selections["last"].step:
-        del selections["last"]  # The same parameters: one row serves both.
-        titles["best"] = SAME
-    notes = _notes(config, encoder.sha256, dataset)
-    images = read_images(test, image_size(config))
-    masks = read_masks(test, image_size(config), note=notes.append)
+    titles = _shown_once(model)
+    deciding, promised = model.calibration(model.usual, decision)
+    notes = _notes(config, detector.encoder.sha256, dataset)
+    images = read_images(test, model.size)
+    masks = read_masks(test, model.size, note=notes.append)
     for note in notes:
         warn(note)
     if oracle:
-        selections["oracle"] = _oracle(config, workdir, detector, images, test.labels, deciding)
-    maps = _score(config, detector, selections, images)
-    shown = ("best" if "best" in maps else "last", deciding)
-    rows, scored = [], {}
-    for name, by_score in maps.items():
-        for score, values in by_score.items():
-            calibration = calibrations.get(name, {}).get(score)
-            row = _row(name, score, selections[name], values, test, masks, calibration)
-            rows.append(dataclasses.replace(row, selection=titles[name]))
-            scored[name, score] = Scored(values, calibration)
-    promise = calibrations[shown[0]][deciding].promise()
+        model.selections["oracle"] = _oracle(
+            config, workdir, model, dataset, images, test, deciding
+        )
+    scored = _score(config, model, test, images)
+    calibrations = {key: _calibration(model, *key, decision) for key in scored}
+    rows = [
+        dataclasses.replace(
+            _row(key, model.selections[key[0]], scored[key], test, masks, calibrations[key]),
+            selection=titles[key[0]],
+        )
+        for key in scored
+    ]
+    promise = promised.promise()
     if promise:
-        notes.append(promise := f"{deciding}, {titles[shown[0]]}: {promise}.")
+        notes.append(promise := f"{deciding}, {titles[model.usual]}: {promise}.")
+    meanings = [f"{score}: {detector.meanings[score]}" for score in detector.scores]
     write_run_report(
-        _folder(workdir, test_set),
-        title=f"{dataset.name} · {dataset.category} · {encoder.name}",
-        protocol=protocol(config, encoder, dataset) | {"test set": test_set} | decision.chosen(),
+        folder,
+        title=f"{dataset.name} · {dataset.category} · {detector.encoder.name}",
+        protocol=protocol(config, detector, dataset) | {"test set": test_set} | decision.chosen(),
         rows=rows,
         test=test,
         images=images,
         masks=masks,
-        scored=scored,
-        shown=shown,
+        scored={key: Shown(*scored[key], calibrations[key]) for key in scored},
+        shown=(model.usual, deciding),
         pictures=pictures,
-        notes=[*dataset.notes, *notes, *_meanings(detector.scores)],
+        notes=[*dataset.notes, *notes, *meanings],
     )
     return Evaluated(rows, promise)
 
 
-def _meanings(scores: Sequence[str]) -> list[str]:
-    return [f"{score}: {MEANINGS[score]}" for score in scores]
+def _shown_once(model: Model) -> dict[str, str]:
+    """Return the titles of the selections; where `last` is `best`, one row serves both."""
+    titles, selections = dict(TITLES), model.selections
+    if "best" in selections and selections["best"].step == selections["last"].step:
+        del selections["last"]
+        titles["best"] = SAME
+    return titles
+
+
+def _score(
+    config: ml_collections.ConfigDict, model: Model, test: Split, images: np.ndarray
+) -> dict[tuple[str, str], Scored]:
+    """Score the test images by every selection and every score that the run reports."""
+    scored = {
+        (name, score): values
+        for name, by_score in model.scores(images).items()
+        for score, values in by_score.items()
+    }
+    if config.evaluation.test_maximum:
+        scored |= _by_own_maxima(model, test, images)
+    return scored
+
+
+def _calibration(
+    model: Model, selection: str, score: str, decision: Decision
+) -> Calibration | None:
+    """Return what the values of a score mean; a user's choice counts for the deciding score."""
+    deciding, calibration = model.calibration(selection, decision)
+    if score == deciding:
+        return calibration
+    return model.selections[selection].calibrations.get(score)
 
 
 def _test_images(dataset: AnomalyDataset, workdir: Path) -> Split:
@@ -208,52 +224,24 @@ def _test_images(dataset: AnomalyDataset, workdir: Path) -> Split:
     return dataset.test
 
 
-def _calibrations(
-    workdir: Path, selections: Mapping[str, Selection], deciding: str, decision: Decision
-) -> dict[str, dict[str, Calibration]]:
-    """Return selection -> score -> calibration, with what the user chose for the deciding score."""
-    calibrations = read_calibrations(workdir / CALIBRATION)
-    check_steps(workdir, {name: s.step for name, s in selections.items()}, calibrations)
-    for name in selections:
-        mine = calibrations.setdefault(name, {})
-        mine[deciding] = mine.get(deciding, Calibration()).decided(decision)
-    return calibrations
-
-
-def _score(
-    config: ml_collections.ConfigDict,
-    detector: Detector,
-    selections: Mapping[str, Selection],
-    images: np.ndarray,
-) -> Maps:
-    """Score the test images by every selection and every score that the run reports."""
-    variables = {name: selection.variables for name, selection in selections.items()}
-    batch_size = config.evaluation.batch_size
-    maps = Scorer(detector, variables, detector.scores, batch_size)(images)
-    if config.evaluation.test_maximum:
-        for name, m in score_by_own_maxima(detector, variables, images, batch_size).items():
-            maps[name][TEST_MAXIMUM] = m
-    return maps
-
-
 def _folder(workdir: Path, test_set: str) -> Path:
     return workdir / ("evaluation" if test_set == "original" else f"evaluation_{test_set}")
 
 
 def _row(
-    name: str,
-    score: str,
+    key: tuple[str, str],
     selection: Selection,
-    maps: np.ndarray,
+    scored: Scored,
     test: Split,
     masks: np.ndarray | None,
     calibration: Calibration | None,
 ) -> ResultRow:
+    name, score = key
     evaluation = evaluate_scores(
         test.labels,
-        maps.max((1, 2)),
+        scored.anomaly_score,
         masks=masks,
-        anomaly_maps=maps,
+        anomaly_maps=scored.anomaly_map,
         image_threshold=calibration.image_threshold if calibration else None,
         pixel_threshold=calibration.pixel_threshold if calibration else None,
     )
@@ -262,25 +250,48 @@ def _row(
     return ResultRow(TITLES[name], score, metrics, evaluation.skipped, oracle=oracle)
 
 
+def _by_own_maxima(model: Model, test: Split, images: np.ndarray) -> dict[tuple[str, str], Scored]:
+    """Score the test images relative to themselves, as CFLOW-AD's public code does.
+
+    A score then depends on what else is scored. For the record, not for use.
+    """
+    detector = model.detector
+    variables = {name: selection.variables for name, selection in model.selections.items()}
+    relative = run_passes(detector.after, variables, encoded(detector.encoder, test, model.size))
+    scorer = Scorer(detector, model.batch_size)
+    scored = scorer(scorer.place(relative), images)
+    return {(name, TEST_MAXIMUM): by_score["cflow"] for name, by_score in scored.items()}
+
+
 def _oracle(
     config: ml_collections.ConfigDict,
     workdir: Path,
-    detector: Detector,
+    model: Model,
+    dataset: AnomalyDataset,
     images: np.ndarray,
-    labels: np.ndarray,
+    test: Split,
     score: str,
 ) -> Selection:
     """Return the checkpoint whose image AUROC on the test set is highest: not a result."""
+    scorer = Scorer(model.detector, model.batch_size)
     best, best_auroc = None, -1.0
-    for selection in load_checkpoints(workdir, config, detector):
-        scorer = Scorer(
-            detector, {"oracle": selection.variables}, (score,), config.evaluation.batch_size
-        )
-        auroc = image_auroc(labels, scorer(images)["oracle"][score].max((1, 2)))
+    for step, variables in _checkpoints(config, workdir, model, dataset):
+        scored = scorer(scorer.place({"oracle": variables}), images)["oracle"][score]
+        auroc = image_auroc(test.labels, scored.anomaly_score)
         if auroc > best_auroc:
-            best, best_auroc = selection, auroc
-    assert best is not None  # There is a last checkpoint, or loading would have failed before.
+            best, best_auroc = Selection(step, variables, {}), auroc
+    assert best is not None  # There is a last checkpoint, or there would be no model.
     return best
+
+
+def _checkpoints(
+    config: ml_collections.ConfigDict, workdir: Path, model: Model, dataset: AnomalyDataset
+) -> Iterator[tuple[int, Variables]]:
+    """Read all checkpoints, with what the passes after training learn."""
+    detector, recipe = model.detector, make_recipe(config, dataset.category, 1)
+    for step, variables in read_checkpoints(detector, recipe, workdir):
+        normal = encoded(detector.encoder, dataset.train, model.size)
+        yield step, run_passes(detector.after, {"oracle": variables}, normal)["oracle"]
 
 
 def _notes(

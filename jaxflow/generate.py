@@ -10,31 +10,28 @@ and Figure 4.
 """
 
 if __name__ == "__main__":
-    from jaxflow import signals
+    from jaxflow.experiments import signals
 
     signals.end_at_once()  # The imports below take seconds.
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from absl import flags
 
-from jaxflow import command_line
-from jaxflow.command_line import say, warn
 from jaxflow.data.image import decode_image, resize_image
-from jaxflow.detectors import Detector, FlowPyramid
+from jaxflow.detectors import Detector, FlowDetector
 from jaxflow.errors import InputError
-from jaxflow.evaluation.generation_picture import GenerationPicture, Region, generation_figure
-from jaxflow.evaluation.pictures import save_figure
-from jaxflow.experiment import image_size, load_selections, make_detector, make_encoder
+from jaxflow.experiments import command_line
+from jaxflow.experiments.command_line import say
+from jaxflow.experiments.load import load
+from jaxflow.experiments.run_folder import make_folder
 from jaxflow.files import check_outputs, check_writable
-from jaxflow.run_folder import check_facts, load_run, make_folder
+from jaxflow.reports.generation_picture import GenerationPicture, Region, generation_figure
+from jaxflow.reports.pictures import save_figure
 
 _MOST_NOISE = 1e6
 
@@ -101,11 +98,10 @@ def _main(values: flags.FlagValues) -> int:
     image = decode_image(Path(values.input))
     check_writable("output", output.parent)
     check_outputs("output", [output], [Path(values.input)])
-    config, facts = load_run(Path(values.workdir))
-    image = resize_image(image, image_size(config))
-    if values.weights:
-        config.encoder.weights = values.weights
-    detector, variables = _load(Path(values.workdir), config, facts, values.selection)
+    model = load(values.workdir, weights=values.weights)
+    image = resize_image(image, model.size)
+    variables = model.selections[model.named(values.selection)].variables
+    detector = _with_latents(model.detector)
     _check_numbers(values, detector)
     found = generate(
         detector,
@@ -129,24 +125,13 @@ def _main(values: flags.FlagValues) -> int:
     return 0
 
 
-def _load(
-    workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, Any], selection: str | None
-) -> tuple[Detector, dict[str, Any]]:
-    """Load a run's detector and the variables of its flows."""
-    encoder = make_encoder(config)
-    check_facts(workdir, facts, {**facts, "encoder_sha256": encoder.sha256})
-    detector = make_detector(config, encoder)
-    selections = load_selections(workdir, config, detector, warn)
-    name = selection or ("best" if "best" in selections else "last")
-    if name not in selections:
-        raise InputError(
-            f"--selection {name}: {workdir} has none, for no images were held out of training; "
-            "leave the flag out"
-        )
-    return detector, selections[name].variables
+def _with_latents(detector: Detector) -> FlowDetector:
+    if not isinstance(detector, FlowDetector):
+        raise InputError(f"{detector.describe()}: has no latents to disturb; train a flow")
+    return detector
 
 
-def _check_numbers(values: flags.FlagValues, detector: Detector) -> None:
+def _check_numbers(values: flags.FlagValues, detector: FlowDetector) -> None:
     """Check that the map and the channel exist."""
     channels = detector.encoder.channels
     if values.map > len(channels):
@@ -196,7 +181,7 @@ def _centers(count: int) -> np.ndarray:
 
 
 def generate(
-    detector: Detector,
+    detector: FlowDetector,
     variables: dict[str, Any],
     image: np.ndarray,
     *,
@@ -222,26 +207,16 @@ def generate(
     Reference: arXiv 2111.07677, section 4.5.
     """
     maps = jax.jit(detector.encoder)(detector.encoder.variables, image[None])
-    run = jax.jit(functools.partial(detector.pyramid.apply, method=_forward), static_argnums=2)
-    back = jax.jit(functools.partial(detector.pyramid.apply, method=_inverse), static_argnums=2)
-    before, latents = run(variables, maps, number)
-    mask = region_mask(region, before.shape[1:3])[..., None]
-    noised = latents + mask * noise * jax.random.normal(key, latents.shape, latents.dtype)
-    after, restored = back(variables, jnp.concatenate([noised, latents]), number)
-    return Generated(*(np.asarray(x) for x in (before[0], latents[0], noised[0], after, restored)))
-
-
-def _forward(
-    pyramid: FlowPyramid, maps: Sequence[jax.Array], number: int
-) -> tuple[jax.Array, jax.Array]:
-    """Return a map, normalized, and its latents."""
-    return pyramid.normalize(maps)[number][0], pyramid(maps)[number].z
-
-
-def _inverse(pyramid: FlowPyramid, z: jax.Array, number: int) -> jax.Array:
-    """Return the normalized feature maps of latents f[b, h, w, c]."""
-    condition = pyramid.code(z.shape[1], z.shape[2])
-    return pyramid.flows[number].inverse_and_log_det(z, condition)[0]
+    apply = detector.pyramid.apply
+    before = jax.jit(lambda v, m: apply(v, m, method="normalize")[0][number])(variables, maps)
+    restore = jax.jit(lambda v, z: apply(v, z, method="restore")[number])
+    latents = jax.jit(apply)(variables, maps)
+    z = latents[number]
+    mask = region_mask(region, z.shape[1:3])[..., None]
+    noised = z + mask * noise * jax.random.normal(key, z.shape, z.dtype)
+    changed = (*latents[:number], noised, *latents[number + 1 :])
+    after, restored = (restore(variables, each) for each in (changed, latents))
+    return Generated(*(np.asarray(x[0]) for x in (before, z, noised, after, restored)))
 
 
 def changed_most(found: Generated) -> int:

@@ -9,7 +9,7 @@ image that cannot be read is reported and the rest go on; the exit code is then 
 """
 
 if __name__ == "__main__":
-    from jaxflow import signals
+    from jaxflow.experiments import signals
 
     signals.end_at_once()  # The imports below take seconds.
 
@@ -17,35 +17,23 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from absl import flags
 
-from jaxflow import command_line
-from jaxflow.command_line import say, warn
 from jaxflow.data.image import decode_image, resize_image
 from jaxflow.data.image_file import printable
 from jaxflow.data.scan import Scan, scan
+from jaxflow.detectors import Scored
 from jaxflow.errors import InputError
-from jaxflow.evaluation.calibration import (
-    Calibration,
-    Decision,
-    check_steps,
-    read_calibrations,
-)
-from jaxflow.evaluation.pictures import Example, Scale, panel, save_figure
-from jaxflow.evaluation.scoring import Scorer
-from jaxflow.evaluation.tables import ScoresFile
-from jaxflow.experiment import (
-    image_size,
-    load_selections,
-    make_detector,
-    make_encoder,
-    reported_scores,
-)
+from jaxflow.evaluation.calibration import Calibration, Scale
+from jaxflow.experiments import command_line
+from jaxflow.experiments.command_line import say, warn
+from jaxflow.experiments.load import load
+from jaxflow.experiments.run_folder import make_folder
 from jaxflow.files import check_outputs, check_writable, explain, locked, remove_parts
-from jaxflow.run_folder import CALIBRATION, check_facts, load_run, make_folder
+from jaxflow.reports.pictures import ScoredImage, panel, save_figure
+from jaxflow.reports.tables import ScoresFile
 
 SCORES = "scores.csv"
 _LONGEST_NAME = 255  # Bytes, in the file systems of today.
@@ -67,21 +55,6 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("pictures", True, "draw a picture of each image", flag_values=values)
 
 
-class _Model(NamedTuple):
-    """A trained run, ready to score; `selection` and `score` name the maps that count."""
-
-    scorer: Scorer
-    selection: str
-    score: str
-    calibration: Calibration
-    size: tuple[int, int]
-    batch_size: int
-
-    def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
-        """Score images u8[n, h, w, 3]: f32[n, h, w]."""
-        return self.scorer(images)[self.selection][self.score]
-
-
 def _main(values: flags.FlagValues) -> int:
     command_line.required(values, "workdir", "input", "output")
     output = Path(values.output)
@@ -91,64 +64,54 @@ def _main(values: flags.FlagValues) -> int:
     outputs = [output / SCORES, *(_picture(output, name) for name in names.values())]
     check_outputs("output", outputs, paths)
     decision = command_line.decision(values)
-    model = _load(Path(values.workdir), values.selection, values.weights, decision)
+    model = load(values.workdir, weights=values.weights)
+    selection = model.named(values.selection)
+    score, calibration = model.calibration(selection, decision)
+    if calibration.image_threshold is None:
+        warn("no images were held out of training: scores come without decisions and pictures")
+    elif calibration.scale is None:
+        warn("no images were held out of training: there are no pictures")
     make_folder("output", output)
     with locked(output, "another prediction"):
         remove_parts(output)
-        read, undrawn = _score(model, output, names, draw=values.pictures)
+        scale = calibration.scale if values.pictures else None
+        read, undrawn = 0, 0
+        with _table(output, score, calibration) as rows:
+            for paths_read, images in _chunks(list(names), model.size, model.batch_size):
+                scored = model.scores(images, [selection])[selection][score]
+                labels = [names[path] for path in paths_read]
+                _append(rows, labels, scored, calibration)
+                read += len(labels)
+                if scale:
+                    undrawn += _draw_all(output, labels, images, scored, scale)
     failed = len(paths) - read
     undrawn_too = f", {undrawn} pictures could not be written" if undrawn else ""
-    if promise := model.calibration.promise():
+    if promise := calibration.promise():
         say(promise)
     say(f"{read} images scored, {failed} could not be read{undrawn_too}: {output / SCORES}")
     return 1 if failed or undrawn else 0
 
 
-def _score(model: _Model, output: Path, names: dict[Path, str], *, draw: bool) -> tuple[int, int]:
-    """Score images and write each result at once; count the images read, the pictures lacking."""
-    read, undrawn = 0, 0
-    threshold, scale = model.calibration.image_threshold, model.calibration.scale
-    columns = [model.score]
-    with ScoresFile(output / SCORES, columns, [] if threshold is None else columns) as rows:
-        for chunk, images in _chunks(list(names), model.size, model.batch_size):
-            maps = model.anomaly_maps(images)
-            scores = maps.max((1, 2))
-            decisions = [] if threshold is None else [scores >= threshold]
-            rows.append([names[path] for path in chunk], [scores], decisions)
-            read += len(chunk)
-            if scale and draw:
-                for path, image, anomaly_map in zip(chunk, images, maps, strict=True):
-                    undrawn += not _draw(output, names[path], image, anomaly_map, scale)
-    return read, undrawn
+def _table(output: Path, score: str, calibration: Calibration) -> ScoresFile:
+    decided = [] if calibration.image_threshold is None else [score]
+    return ScoresFile(output / SCORES, [score], decided)
 
 
-def _load(workdir: Path, selection: str | None, weights: str | None, decision: Decision) -> _Model:
-    """Load a run; the other arguments are the flags."""
-    config, facts = load_run(workdir)
-    decision.check(reported_scores(config))
-    if weights:
-        config.encoder.weights = weights
-    encoder = make_encoder(config)
-    check_facts(workdir, facts, {**facts, "encoder_sha256": encoder.sha256})
-    detector = make_detector(config, encoder)
-    selections = load_selections(workdir, config, detector, warn)
-    name = selection or ("best" if "best" in selections else "last")
-    if name not in selections:
-        raise InputError(
-            f"--selection {name}: {workdir} has none, for no images were held out of training; "
-            "leave the flag out"
-        )
-    score = decision.score or config.evaluation.score
-    batch_size = config.evaluation.batch_size
-    calibrations = read_calibrations(workdir / CALIBRATION)
-    check_steps(workdir, {name: selections[name].step}, calibrations)
-    calibration = calibrations.get(name, {}).get(score, Calibration()).decided(decision)
-    if calibration.image_threshold is None:
-        warn("no images were held out of training: scores come without decisions and pictures")
-    elif calibration.scale is None:
-        warn("no images were held out of training: there are no pictures")
-    scorer = Scorer(detector, {name: selections[name].variables}, (score,), batch_size)
-    return _Model(scorer, name, score, calibration, image_size(config), batch_size)
+def _append(
+    rows: ScoresFile, names: Sequence[str], scored: Scored, calibration: Calibration
+) -> None:
+    threshold, scores = calibration.image_threshold, scored.anomaly_score
+    rows.append(names, [scores], [] if threshold is None else [scores >= threshold])
+
+
+def _draw_all(
+    output: Path, names: Sequence[str], images: np.ndarray, scored: Scored, scale: Scale
+) -> int:
+    """Draw a picture of each image; count those that could not be written."""
+    undrawn = 0
+    for name, image, *values in zip(names, images, *scored, strict=True):
+        undrawn += not _draw(output, ScoredImage(name, image, values[0], float(values[1])), scale)
+    return undrawn
 
 
 def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
@@ -241,15 +204,12 @@ def name_images(paths: Sequence[Path]) -> dict[Path, str]:
     return {path: Path(os.path.abspath(path)).relative_to(root).as_posix() for path in paths}
 
 
-def _draw(
-    output: Path, name: str, image: np.ndarray, anomaly_map: np.ndarray, scale: Scale
-) -> bool:
+def _draw(output: Path, image: ScoredImage, scale: Scale) -> bool:
     """Draw a picture; say what keeps it from being written, which costs this one only."""
-    example = Example(name, image, anomaly_map, float(anomaly_map.max()))
     try:
-        save_figure(_picture(output, name), panel(example, scale))
+        save_figure(_picture(output, image.name), panel(image, scale))
     except OSError as error:
-        warn(f"no picture of {name}: {explain(error)}")
+        warn(f"no picture of {image.name}: {explain(error)}")
         return False
     return True
 

@@ -5,57 +5,49 @@ r"""Train a detector on normal images.
         --config.data.data_dir=PATH
 
 The workdir keeps run.json (what the run is made of), checkpoints/ and best/ (the latest and the
-best by validation likelihood), metrics.jsonl, and calibration.json (thresholds from held-out
+best by validation likelihood), metrics.jsonl, and model/ (variables, and thresholds from held-out
 normal images). Stopped at any moment, the same command goes on exactly where it was.
 """
 
 if __name__ == "__main__":
-    from jaxflow import signals
+    from jaxflow.experiments import signals
 
     signals.end_at_once()  # The imports below take seconds.
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import ml_collections
-import numpy as np
 from absl import flags
 
-from jaxflow import command_line
-from jaxflow.checks import check_config, check_effects
-from jaxflow.command_line import say, warn
-from jaxflow.data import AUGMENTATIONS, AnomalyDataset, read_images
-from jaxflow.detectors import Detector, channel_statistics, set_statistics
+from jaxflow.data import AnomalyDataset, read_images
+from jaxflow.detectors import Detector
+from jaxflow.detectors.scorer import Scorer
 from jaxflow.encoders import Encoder, WeightsUnavailable
 from jaxflow.errors import InputError, RunStopped
-from jaxflow.evaluation.calibration import calibrate, write_calibrations
-from jaxflow.evaluation.scoring import Scorer
-from jaxflow.experiment import (
+from jaxflow.evaluation.calibration import calibrate
+from jaxflow.experiments import command_line
+from jaxflow.experiments.build import (
+    check_batches,
+    deciding_score,
     image_size,
-    load_selections,
     make_dataset,
     make_detector,
     make_encoder,
-    run_facts,
+    make_recipe,
 )
+from jaxflow.experiments.checks import check_config, check_effects
+from jaxflow.experiments.command_line import say, warn
+from jaxflow.experiments.describe import run_facts
+from jaxflow.experiments.run_folder import MODEL, check_places, is_run, make_folder, save_run
+from jaxflow.experiments.signals import noted
 from jaxflow.files import check_writable, locked, remove_parts
-from jaxflow.maxima import add_training_maxima
-from jaxflow.parallel import check_batch_size
-from jaxflow.recipe import check_groups, make_optimizer, make_step
-from jaxflow.run_folder import CALIBRATION, check_places, is_run, make_folder, save_run
-from jaxflow.training import (
-    Batches,
-    FeatureBatches,
-    ImageBatches,
-    KeptFeatures,
-    Schedule,
-    Trainer,
-    create_state,
-    make_validation,
-    nll_objective,
-)
+from jaxflow.model import Model, Selection, is_model
+from jaxflow.training import Selection as Trained
+from jaxflow.training import fit, steps_per_epoch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,17 +78,14 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     check_config(config)
     check_places(config, workdir)
     check_writable("workdir", workdir)
-    check_batch_size("config.training.batch_size", config.training.batch_size)
     encoder = load_encoder_or_random(config)
-    encoder.check_input_size(image_size(config))
-    check_groups(config, encoder.map_sizes(image_size(config)))
+    check_batches(config, encoder)
     detector = make_detector(config, encoder)
     dataset = make_dataset(config)
-    steps = len(dataset.train) // config.training.batch_size
-    _check_sizes(config, dataset, steps)
+    _check_sizes(config, dataset)
     make_folder("workdir", workdir)
     with _held(workdir):
-        _run(config, workdir, detector, dataset, steps)
+        _run(config, workdir, detector, dataset)
 
 
 @contextlib.contextmanager
@@ -110,25 +99,25 @@ def _held(workdir: Path) -> Iterator[None]:
 
 
 def _run(
-    config: ml_collections.ConfigDict,
-    workdir: Path,
-    detector: Detector,
-    dataset: AnomalyDataset,
-    steps: int,
+    config: ml_collections.ConfigDict, workdir: Path, detector: Detector, dataset: AnomalyDataset
 ) -> None:
-    encoder = detector.encoder
-    save_run(workdir, config, run_facts(encoder, dataset))
+    facts = run_facts(detector.encoder, dataset)
+    save_run(workdir, config, facts)
     say(
         f"{dataset.name} ({dataset.category}): {len(dataset.train)} train, "
         f"{len(dataset.validation)} validation, "
-        f"{0 if dataset.test is None else len(dataset.test)} test images; {encoder.name}"
+        f"{0 if dataset.test is None else len(dataset.test)} test images; {detector.encoder.name}"
     )
-    trained_before = (workdir / CALIBRATION).exists()  # Gone where more epochs are asked for.
-    _fit(config, workdir, detector, dataset, steps)
-    add_training_maxima(workdir, config, detector, dataset, say)
-    _calibrate(config, workdir, detector, dataset)
+    trained_before = is_model(workdir / MODEL)  # It is gone where more epochs are asked for.
+    steps = steps_per_epoch(dataset, config.training.batch_size)
+    recipe = make_recipe(config, dataset.category, steps)
+    trained = fit(detector, dataset, recipe, workdir, say=say, signals=noted)
+    about = {"config": json.loads(config.to_json()), "facts": facts}
+    model = _calibrated(config, detector, dataset, trained, about)
     if not is_run(workdir):
         raise RunStopped(f"{workdir} was removed while it was trained; start again")
+    if jax.process_index() == 0:
+        model.save(workdir / MODEL)
     say(
         ("this run was trained to its end before" if trained_before else "trained")
         + f"; evaluate with: python -m jaxflow.evaluate --workdir={workdir}"
@@ -157,10 +146,8 @@ def load_encoder_or_random(config: ml_collections.ConfigDict) -> Encoder:
         return make_encoder(config)
 
 
-def _check_sizes(
-    config: ml_collections.ConfigDict, dataset: AnomalyDataset, steps_per_epoch: int
-) -> None:
-    if steps_per_epoch == 0:
+def _check_sizes(config: ml_collections.ConfigDict, dataset: AnomalyDataset) -> None:
+    if steps_per_epoch(dataset, config.training.batch_size) == 0:
         raise InputError(
             f"config.training.batch_size {config.training.batch_size}: there are only "
             f"{len(dataset.train)} training images; use a smaller batch or add images"
@@ -171,78 +158,33 @@ def _check_sizes(
         warn("no images are held out: there will be no best by validation and no thresholds")
 
 
-def _fit(
+def _calibrated(
     config: ml_collections.ConfigDict,
-    workdir: Path,
     detector: Detector,
     dataset: AnomalyDataset,
-    steps_per_epoch: int,
-) -> None:
-    size, training, encoder = image_size(config), config.training, detector.encoder
-    limit = int(training.feature_memory_gib * 2**30)
-    kept = config.data.augmentation == "none"
-    optimizer = make_optimizer(config)
-    variables = detector.init(jax.random.key(config.seed), size)
-    held_out = KeptFeatures(encoder, dataset.validation, size, limit)
-    if kept or config.model.normalization == "standardize":
-        features = KeptFeatures(encoder, dataset.train, size, limit)
-        if config.model.normalization == "standardize":
-            statistics = [channel_statistics(np.asarray(m)) for m in features.maps]
-            variables["constants"] = set_statistics(variables["constants"], statistics)
-    batches: Batches
-    if kept:
-        say(f"features of {len(features)} images computed once, kept in {features.place} memory")
-        batches = FeatureBatches(features, training.batch_size, config.seed)
-    else:
-        augmentation = AUGMENTATIONS[config.data.augmentation](dataset.category)
-        batches = ImageBatches(dataset.train, size, training.batch_size, config.seed, augmentation)
-    count = len(dataset.validation)
-    validate = make_validation(
-        nll_objective(detector, kept_features=True),
-        {},
-        held_out.take,
-        count,
-        training.batch_size // jax.process_count(),
-    )
-    Trainer(
-        workdir,
-        train_step=make_step(config, detector, kept_features=kept, steps_per_epoch=steps_per_epoch),
-        frozen={} if kept else encoder.variables,
-        batches=batches,
-        validate=validate if count else None,
-        schedule=Schedule(
-            training.epochs, steps_per_epoch, training.validate_every, training.keep_all
-        ),
-        say=say,
-    ).run(create_state(variables, optimizer, config.seed))
-
-
-def _calibrate(
-    config: ml_collections.ConfigDict, workdir: Path, detector: Detector, dataset: AnomalyDataset
-) -> None:
-    """Write the thresholds that the held-out normal images give."""
-    if not len(dataset.validation):
-        write_calibrations(workdir / CALIBRATION, {})
-        return
-    selections = load_selections(workdir, config, detector, warn)
-    variables = {name: selection.variables for name, selection in selections.items()}
-    scorer = Scorer(detector, variables, detector.scores, config.evaluation.batch_size)
-    maps = scorer(read_images(dataset.validation, image_size(config)))
-    evaluation = config.evaluation
-    write_calibrations(
-        workdir / CALIBRATION,
-        {
-            name: {
-                score: calibrate(
-                    m,
-                    evaluation.image_quantile,
-                    evaluation.pixel_quantile,
-                    selections[name].step,
-                )
-                for score, m in by_score.items()
-            }
-            for name, by_score in maps.items()
-        },
+    trained: Mapping[str, Trained],
+    about: Mapping[str, object],
+) -> Model:
+    """Return the model, with the thresholds that the held-out normal images give."""
+    evaluation, selections = config.evaluation, {}
+    scored = None
+    if len(dataset.validation):
+        scorer = Scorer(detector, evaluation.batch_size)
+        placed = scorer.place({name: each.variables for name, each in trained.items()})
+        scored = scorer(placed, read_images(dataset.validation, image_size(config)))
+    for name, each in trained.items():
+        calibrations = {
+            score: calibrate(*values, evaluation.image_quantile, evaluation.pixel_quantile)
+            for score, values in (scored[name].items() if scored else ())
+        }
+        selections[name] = Selection(each.step, each.variables, calibrations)
+    return Model(
+        detector,
+        selections,
+        size=image_size(config),
+        score=deciding_score(config),
+        batch_size=evaluation.batch_size,
+        about=about,
     )
 
 

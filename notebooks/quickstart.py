@@ -157,7 +157,7 @@ WORKDIR = Path("quickstart_run")  # another folder for another setting
 SMALL = os.environ.get("JAXFLOW_NOTEBOOK_SMALL") == "1"  # a run in seconds, to test the notebook
 
 # %%
-from jaxflow.config import default_config, describe_keys
+from jaxflow.experiments.config import default_config, describe_keys
 
 config = default_config()
 config.data.cache_dir = str(WORKDIR / "prepared")
@@ -196,7 +196,7 @@ print(describe_keys())
 
 # %%
 from jaxflow.data import read_images
-from jaxflow.experiment import image_size, make_dataset
+from jaxflow.experiments.build import image_size, make_dataset
 
 dataset = make_dataset(config)
 test_count = 0 if dataset.test is None else len(dataset.test)
@@ -230,10 +230,11 @@ train(config, WORKDIR)
 # colors are fixed by them too, so one color means the same in every picture.
 
 # %%
-from jaxflow.evaluation.calibration import read_calibrations
+import jaxflow
 
-score = config.evaluation.score
-calibration = read_calibrations(WORKDIR / "calibration.json")["best"][score]
+model = jaxflow.load(WORKDIR)
+score = model.deciding_score
+calibration = model.selections["best"].calibrations[score]
 print(f"score:           {score}")
 print(f"image threshold: {calibration.image_threshold:.4g}, from {calibration.images} images")
 print(f"pixel threshold: {calibration.pixel_threshold:.4g}")
@@ -256,7 +257,7 @@ print(
 
 # %%
 from jaxflow.evaluate import SHOWN, evaluate
-from jaxflow.evaluation.tables import format_table, result_table
+from jaxflow.reports.tables import format_table, result_table
 
 if dataset.test is None:
     print(dataset.explain_unavailable())
@@ -289,7 +290,7 @@ if (REPORT / "curves" / "histogram.png").exists():
 # %%
 import PIL.Image
 
-from jaxflow.data.textures import draw_example
+from jaxflow.data.sets.textures import draw_example
 
 
 def draw_new_images(folder, category="woven", seed=7):

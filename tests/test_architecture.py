@@ -13,17 +13,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "errors": 0,
     "files": 0,
-    "signals": 0,
-    "parallel": 0,
+    "parallel": 1,
     "encoders": 1,
     "flows": 1,
     "detectors": 2,
     "data": 3,
-    "evaluation": 3,
-    "training": 3,
-    "benchmarking": 3,
+    "training": 4,
+    "evaluation": 4,
+    "reports": 5,
+    "model": 5,
+    "experiments": 6,
 }
-COMMAND_LINE = 4
+COMMAND_LINE = 7
 OPTIONS = {"absl", "ml_collections"}
 
 
@@ -70,9 +71,9 @@ def test_every_package_has_a_layer():
     [
         ("jaxflow.flows.chain", "jaxflow.detectors", True),
         ("jaxflow.errors", "jaxflow.flows", True),
-        ("jaxflow.detectors.detector", "jaxflow.data.folder", True),
+        ("jaxflow.detectors.detector", "jaxflow.data.sets.folder", True),
         ("jaxflow.training.loop", "jaxflow.data", False),
-        ("jaxflow.data.folder", "jaxflow.train", True),
+        ("jaxflow.data.sets.folder", "jaxflow.train", True),
         ("jaxflow.train", "jaxflow.training", False),
         ("jaxflow.detectors.detector", "jaxflow.flows", False),
         ("jaxflow.flows.chain", "jaxflow.flows.affine", False),
@@ -98,7 +99,7 @@ def test_options_stop_at_the_command_line():
     arrows = [
         f"{path.relative_to(PACKAGE)}:{line} imports {name}"
         for path in FILES
-        if height(module_name(path)) < COMMAND_LINE
+        if height(module_name(path)) < LAYERS["experiments"]
         for name, line in imported(path)
         if name.split(".")[0] in OPTIONS
     ]
@@ -186,6 +187,8 @@ def test_functions_stay_under_60_lines():
 
 
 HEAVY = (
+    "distrax",
+    "tensorflow_probability",
     "optax",
     "orbax",
     "tensorflow_datasets",
@@ -196,6 +199,17 @@ HEAVY = (
     "tensorflow",
     "torch",
 )
+
+
+def test_flows_import_nothing_that_flax_has_not_imported():
+    program = (
+        "import sys, flax.linen; before = set(sys.modules); import jaxflow.flows; "
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) - set(sys.stdlib_module_names) <= {"jaxflow", "jax"}
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import jaxflow
-from jaxflow.cells import Variant, apply, cells_of
-from jaxflow.checks import check_config
-from jaxflow.config import load_config
 from jaxflow.data import DATASETS
-from jaxflow.evaluation.published import PUBLISHED
-from jaxflow.paper_tables import TABLES
+from jaxflow.experiments.cells import Variant, apply, cells_of
+from jaxflow.experiments.checks import check_config
+from jaxflow.experiments.config import load_config
+from jaxflow.experiments.papers.figures import FIGURES
+from jaxflow.experiments.papers.runs import CFLOW_INPUT_SIZES, TABLES
 
 CONFIGS = Path(jaxflow.__file__).parents[1] / "configs"
 # Means that a paper prints and that its own categories do not give, beyond rounding.
@@ -24,7 +24,7 @@ INCONSISTENT = {
 
 
 def printed_means():
-    for table, published in PUBLISHED.items():
+    for table, published in FIGURES.items():
         for name, row in published.rows.items():
             for metric, mean in row.mean.items():
                 figures = [f[metric] for f in row.by_category.values() if metric in f]
@@ -44,7 +44,7 @@ def test_printed_means_are_those_of_the_typed_categories():
 
 
 def test_every_published_row_names_its_source_and_holds_fractions():
-    for published in PUBLISHED.values():
+    for published in FIGURES.values():
         assert "arXiv 21" in published.source
         assert "Table" in published.source
         for row in published.rows.values():
@@ -56,7 +56,7 @@ def test_every_published_row_names_its_source_and_holds_fractions():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_of_a_table_is_a_run_and_has_published_figures(name):
-    table, published = TABLES[name], PUBLISHED[name]
+    table, published = TABLES[name], FIGURES[name]
     assert set(table.rows) <= set(published.rows)
     assert table.data in DATASETS
     assert {row.categories for row in published.rows.values()} == {len(table.categories)}
@@ -70,7 +70,7 @@ def test_every_row_of_a_table_is_a_run_and_has_published_figures(name):
 
 
 def test_every_table_but_those_of_complexity_can_be_run():
-    assert set(TABLES) == set(PUBLISHED)
+    assert set(TABLES) == set(FIGURES)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,10 @@ def test_cflows_categories_take_the_sizes_that_the_paper_chose():
     assert settings["cable"] == ("data.image_size=(256,256)",)
     assert settings["transistor"] == ("data.image_size=(128,128)",)
     assert settings["carpet"] == ("data.image_size=(512,512)",)
+
+
+def test_cflow_input_sizes_are_those_published():
+    sizes = {side: {c for c, s in CFLOW_INPUT_SIZES.items() if s == side} for side in (128, 256)}
+    assert sizes[256] == {"cable", "capsule", "hazelnut", "metal_nut", "pill"}
+    assert sizes[128] == {"transistor"}
+    assert sum(size == 512 for size in CFLOW_INPUT_SIZES.values()) == 9

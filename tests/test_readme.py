@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxflow.config import KEYS
+from jaxflow.experiments.config import KEYS
 
 # November 2026: TensorFlow Probability's JAX substrate under distrax 0.1.9.
 pytestmark = pytest.mark.filterwarnings("ignore:jax.core:DeprecationWarning")

@@ -4,11 +4,10 @@ from jaxflow.data.augment import AUGMENTATIONS
 from jaxflow.data.disturb import TEST_SETS, disturbed
 from jaxflow.data.example import AnomalyDataset, Example, Split
 from jaxflow.data.loading import DATASETS, load_dataset
-from jaxflow.data.mvtec import cflow_input_size
 from jaxflow.data.pipeline import (
     epoch_batches,
-    padded_batches,
     read_images,
+    read_in_batches,
     read_masks,
     train_iterator,
 )
@@ -20,12 +19,11 @@ __all__ = [
     "AnomalyDataset",
     "Example",
     "Split",
-    "cflow_input_size",
     "disturbed",
     "epoch_batches",
     "load_dataset",
-    "padded_batches",
     "read_images",
+    "read_in_batches",
     "read_masks",
     "train_iterator",
 ]

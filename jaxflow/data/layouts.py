@@ -1,6 +1,7 @@
 """The layout of MVTec AD, in which most sets of images for this task come."""
 
 import functools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -280,3 +281,43 @@ def _other_names(folders: Sequence[Path]) -> list[str]:
         return []
     names = " and ".join(printable(path) for path in folders)
     return [f"images of {names} are read as normal; the usual name is {NORMAL}"]
+
+
+def require_folder(name: str, data_dir: str | None, advice: str) -> Path:
+    """Check the folder of a data set that is downloaded by hand.
+
+    Args:
+      name: of the data set, for the message.
+      data_dir: the folder, or None if the user gave none.
+      advice: what to do if it is missing.
+
+    Returns:
+      The folder.
+
+    Raises:
+      InputError: if it is None or no folder.
+    """
+    if data_dir is None:
+        raise InputError(f"{name}: needs data_dir, the folder of its images; {advice}")
+    root = Path(os.path.expanduser(data_dir))
+    if not os.path.isdir(root):
+        kind = "is a file, not a folder" if os.path.exists(root) else "does not exist"
+        raise InputError(f"{name}: data_dir {printable(root)} {kind}; {advice}")
+    return root
+
+
+def require_category(name: str, category: str | None, categories: Sequence[str]) -> None:
+    """Check that a category is one of those that a data set has.
+
+    Args:
+      name: of the data set, for the message.
+      category: what the user gave, None if nothing.
+      categories: those that exist.
+
+    Raises:
+      InputError: if it is not among them; the message lists them.
+    """
+    if category in categories:
+        return
+    got = "a category is needed" if category is None else f"no category {category!r}"
+    raise InputError(f"{name}: {got}; there are {', '.join(map(printable, categories))}")

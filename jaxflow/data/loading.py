@@ -5,15 +5,15 @@ import warnings
 
 import numpy as np
 
-from jaxflow.data.btad import Btad
 from jaxflow.data.builder import AnomalyBuilder, prepare, read_split
-from jaxflow.data.cifar10 import Cifar10
 from jaxflow.data.example import NORMAL, AnomalyDataset, Split
-from jaxflow.data.folder import Folder
-from jaxflow.data.magnetic_tile import MagneticTile
-from jaxflow.data.mvtec import MvtecAd
-from jaxflow.data.shanghaitech import ShanghaiTech
-from jaxflow.data.textures import Textures
+from jaxflow.data.sets.btad import Btad
+from jaxflow.data.sets.cifar10 import Cifar10
+from jaxflow.data.sets.folder import Folder
+from jaxflow.data.sets.magnetic_tile import MagneticTile
+from jaxflow.data.sets.mvtec import MvtecAd
+from jaxflow.data.sets.shanghaitech import ShanghaiTech
+from jaxflow.data.sets.textures import Textures
 from jaxflow.errors import DataWarning, InputError
 
 DATASETS: dict[str, type[AnomalyBuilder]] = {

@@ -29,6 +29,33 @@ def read_images(split: Split, size: tuple[int, int], *, num_threads: int = 4) ->
     return images
 
 
+def read_in_batches(
+    split: Split, size: tuple[int, int], batch_size: int, *, num_threads: int = 4
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read a split in order, a batch at a time; no more than that is in memory.
+
+    Args:
+      split: n examples.
+      size: (height, width), pixels.
+      batch_size: images in a batch.
+      num_threads: threads that decode.
+
+    Yields:
+      images u8[batch_size, height, width, 3] and valid bool[batch_size]: the last batch is filled
+      up with its last image, which is not valid there.
+    """
+    images, count = np.empty((batch_size, *size, 3), np.uint8), 0
+    for example in _in_order(split, num_threads):
+        images[count] = resize_image(example.image, size)
+        count += 1
+        if count == batch_size:
+            yield images, np.ones(batch_size, bool)
+            images, count = np.empty_like(images), 0
+    if count:
+        images[count:] = images[count - 1]
+        yield images, np.arange(batch_size) < count
+
+
 def read_masks(
     split: Split,
     size: tuple[int, int],
@@ -143,27 +170,6 @@ def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
     steps = n // batch_size
     order = np.random.default_rng([seed, epoch]).permutation(n)
     return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int64)
-
-
-def padded_batches(n: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Visit each of n examples exactly once, in batches of one size.
-
-    Args:
-      n: number of examples.
-      batch_size: examples in a batch.
-
-    Yields:
-      indices i64[batch_size] and valid bool[batch_size]: where not valid, which can be at the end
-      of the last batch alone, the index repeats the last example and its result is to be dropped.
-
-    Raises:
-      ValueError: if batch_size is below 1.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    for start in range(0, n, batch_size):
-        indices = np.arange(start, start + batch_size, dtype=np.int64)
-        yield np.minimum(indices, n - 1), indices < n
 
 
 class _Order:

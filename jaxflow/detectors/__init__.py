@@ -1,20 +1,20 @@
-"""Anomaly detectors: an encoder, a flow for each of its feature maps, and scores."""
+"""Anomaly detectors: what learns from normal feature maps and scores others."""
 
 from jaxflow.detectors.conditions import CONDITIONS
-from jaxflow.detectors.detector import Detector
-from jaxflow.detectors.normalization import NORMALIZATIONS, channel_statistics, set_statistics
+from jaxflow.detectors.contract import Detector, Objective, Pass, Scored, Variables
+from jaxflow.detectors.flow import FlowDetector, flow_detector
+from jaxflow.detectors.gaussian import Gaussian
+from jaxflow.detectors.losses import LOSSES, Loss, dimensions, image_nll
+from jaxflow.detectors.memory_bank import MemoryBank, Spade
 from jaxflow.detectors.pyramid import FlowPyramid, Latent
+from jaxflow.detectors.registry import DETECTORS, Family
 from jaxflow.detectors.scores import (
-    MAXIMA,
-    MEANINGS,
     SCORES,
-    SCORES_WITH_MAXIMA,
     USUAL_SCORES,
+    LatentScore,
     anomaly_map,
     anomaly_score,
     cflow,
-    dimensions,
-    image_nll,
     log_prob_maxima,
     nll,
     probability,
@@ -23,24 +23,32 @@ from jaxflow.detectors.scores import (
 
 __all__ = [
     "CONDITIONS",
-    "MAXIMA",
-    "MEANINGS",
-    "NORMALIZATIONS",
+    "DETECTORS",
+    "LOSSES",
     "SCORES",
-    "SCORES_WITH_MAXIMA",
     "USUAL_SCORES",
     "Detector",
+    "Family",
+    "FlowDetector",
     "FlowPyramid",
+    "Gaussian",
     "Latent",
+    "LatentScore",
+    "Loss",
+    "MemoryBank",
+    "Objective",
+    "Pass",
+    "Scored",
+    "Spade",
+    "Variables",
     "anomaly_map",
     "anomaly_score",
     "cflow",
-    "channel_statistics",
     "dimensions",
+    "flow_detector",
     "image_nll",
     "log_prob_maxima",
     "nll",
     "probability",
-    "set_statistics",
     "upsample",
 ]

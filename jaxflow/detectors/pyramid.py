@@ -1,15 +1,17 @@
 """A flow for each feature map of an encoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 from flax import linen as nn
 
 from jaxflow.detectors.conditions import CONDITIONS
-from jaxflow.detectors.normalization import NORMALIZATIONS
-from jaxflow.flows import position_log_prob
-from jaxflow.flows.arguments import check_array, check_callable, check_choice, check_count
+from jaxflow.flows import NORMALIZATIONS, Bijection, PerMap, StandardNormal, position_log_prob
+from jaxflow.flows.arguments import check_array, check_choice, check_count
+from jaxflow.flows.bijection import check_flow
+
+Maps = Sequence[jax.Array]
 
 
 class Latent(NamedTuple):
@@ -28,11 +30,24 @@ class Latent(NamedTuple):
         return position_log_prob(self.z, self.log_det)
 
 
-class FlowPyramid(nn.Module):
-    """Normalize each feature map and run it through a flow of its own.
+def flow_name(i: int) -> str:
+    """Return the name that the flow of map i, from 0, has in the variables of a `FlowPyramid`."""
+    return f"flows_{i}"
+
+
+def normalization_name(i: int) -> str:
+    """Return the name that the normalization of map i, from 0, has there."""
+    return f"normalizations_{i}"
+
+
+class FlowPyramid(Bijection):
+    """Normalize each feature map and run it through its own flow.
+
+    forward: `z_i = f_i(normalize_i(x_i))`; log_det: the sum of both, f[b, h, w] a map, nats;
+    inverse: the same in reverse, where the normalization is a bijection.
 
     Attributes:
-      flow: makes one flow of `jaxflow.flows`.
+      flow: of one map; each map gets a copy with its own parameters.
       maps: number of feature maps.
       normalization: a key of `NORMALIZATIONS`.
       condition: a key of `CONDITIONS`; every flow is given that of its map's size.
@@ -40,12 +55,13 @@ class FlowPyramid(nn.Module):
 
     Raises:
       ValueError: if the normalization or the condition is unknown, the condition cannot have that
-        many channels, another number of maps is given, or one is not f[b, h, w, c].
+        many channels, the base of the flow is not the standard normal that scores assume, another
+        number of maps is given, or one is not f[b, h, w, c].
 
     Reference: arXiv 2111.07677, section 3.2; arXiv 2107.12571, section 4.2, for the condition.
     """
 
-    flow: Callable[[], nn.Module]
+    flow: Bijection
     maps: int
     normalization: str = "layer_norm"
     condition: str = "none"
@@ -53,47 +69,62 @@ class FlowPyramid(nn.Module):
 
     def setup(self):
         """Make a normalization and a flow for each map."""
-        check_callable("flow", self.flow, "a function that makes a flow")
         check_count("maps", self.maps)
         check_choice("normalization", self.normalization, NORMALIZATIONS)
         check_choice("condition", self.condition, CONDITIONS)
-        self.normalizations = [NORMALIZATIONS[self.normalization]() for _ in range(self.maps)]
-        self.flows = [self.flow() for _ in range(self.maps)]
+        flow = check_flow("flow", self.flow)
+        if not isinstance(flow.base, StandardNormal):
+            raise ValueError(f"flow must have a standard normal base, got {flow.base!r}")
+        normalize, numbers = NORMALIZATIONS[self.normalization], range(self.maps)
+        self.normalizations = PerMap([normalize(name=normalization_name(i)) for i in numbers])
+        self.flows = PerMap([flow.copy(name=flow_name(i)) for i in numbers])
 
-    def __call__(self, feature_maps: Sequence[jax.Array]) -> tuple[Latent, ...]:
+    @property
+    def bijective(self) -> bool:
+        """Whether normalization and flow are."""
+        return NORMALIZATIONS[self.normalization]().bijective and self.flow.bijective
+
+    @property
+    def moments(self) -> bool:
+        """Whether the normalization needs mean and deviation of the training data."""
+        return NORMALIZATIONS[self.normalization]().moments
+
+    @nn.nowrap
+    def describe(self) -> str:
+        """Say in a line what it is."""
+        return f"{self.flow.describe()}, {self.normalization}, condition {self.condition}"
+
+    def latents(self, feature_maps: Maps) -> tuple[Latent, ...]:
         """Map each f[b, h_i, w_i, c_i] to its latent."""
-        latents = []
-        for i, (x, outer) in enumerate(self.normalize(feature_maps)):
-            code = self.code(x.shape[1], x.shape[2])
-            z, log_det = self.flows[i].forward_and_log_det(x, code)
-            latents.append(Latent(z, log_det + outer))
-        return tuple(latents)
+        return tuple(map(Latent, *self.forward_and_log_det(feature_maps)))
 
-    def normalize(
-        self, feature_maps: Sequence[jax.Array]
-    ) -> tuple[tuple[jax.Array, jax.Array | float], ...]:
-        """Return each map normalized and the normalization's log_det, nats a position."""
-        if len(feature_maps) != self.maps:
-            raise ValueError(f"expected {self.maps} feature maps, got {len(feature_maps)}")
+    def forward_and_log_det(self, x: Maps, condition: None = None) -> tuple[Maps, Maps]:
+        """Map each x f[b, h_i, w_i, c_i] to z and log_det f[b, h_i, w_i], nats."""
+        x, outer = self.normalize(x)
+        z, log_det = self.flows.forward_and_log_det(x, self.codes(x))
+        return z, tuple(inner + each for inner, each in zip(log_det, outer, strict=True))
+
+    def inverse_and_log_det(self, z: Maps, condition: None = None) -> tuple[Maps, Maps]:
+        """Map each z f[b, h_i, w_i, c_i] to x and the inverse's log_det f[b, h_i, w_i], nats."""
+        x, log_det = self.flows.inverse_and_log_det(z, self.codes(z))
+        x, outer = self.normalizations.inverse_and_log_det(x)
+        return x, tuple(inner + each for inner, each in zip(log_det, outer, strict=True))
+
+    def normalize(self, feature_maps: Maps) -> tuple[Maps, Maps]:
+        """Return the maps normalized, and the log_det f[b, h_i, w_i] of that, nats."""
         for i, x in enumerate(feature_maps):
             if check_array(f"feature_maps[{i}]", x).ndim != 4:
                 raise ValueError(f"feature_maps[{i}] must be f[b, h, w, c], got shape {x.shape}")
-        return tuple(
-            normalize(x) for x, normalize in zip(feature_maps, self.normalizations, strict=True)
-        )
+        return self.normalizations.forward_and_log_det(feature_maps)
+
+    def restore(self, z: Maps) -> Maps:
+        """Return the normalized maps of latents: every normalization has these."""
+        return self.flows.inverse(z, self.codes(z))
+
+    def codes(self, maps: Maps) -> tuple[jax.Array | None, ...]:
+        """Return the condition of each map f[b, h_i, w_i, c_i]; see `code`."""
+        return tuple(self.code(x.shape[1], x.shape[2]) for x in maps)
 
     def code(self, height: int, width: int) -> jax.Array | None:
         """Return the condition f32[height, width, condition_dim] of a map, or None."""
         return CONDITIONS[self.condition](height, width, self.condition_dim)
-
-    def log_prob(self, i: int, x: jax.Array, condition: jax.Array | None) -> jax.Array:
-        """Return flow i's exact log-likelihood f[...] of normalized vectors f[..., c], nats.
-
-        Only for flows that look at every vector alone.
-
-        Args:
-          i: number of the map.
-          x: f[..., c].
-          condition: f[..., condition_dim] of each vector, or None.
-        """
-        return position_log_prob(*self.flows[i].forward_and_log_det(x, condition))

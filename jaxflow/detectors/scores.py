@@ -1,6 +1,7 @@
-"""From latents to losses, anomaly maps and anomaly scores. No score looks at another image."""
+"""From latents to anomaly maps and anomaly scores. No score looks at another image."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,21 +9,6 @@ import numpy as np
 
 from jaxflow.detectors.pyramid import Latent
 from jaxflow.flows.arguments import check_choice, check_count
-
-
-def image_nll(latents: Sequence[Latent]) -> jax.Array:
-    """Return the negative log-likelihood f[b] of each image's maps together, nats.
-
-    `-log p(x) = sum over maps and positions of (0.5 |z|^2 + (c / 2) log 2 pi - log_det)`.
-
-    Reference: arXiv 2111.07677, Eq. 2.
-    """
-    return -jnp.stack([latent.log_prob().sum((1, 2)) for latent in latents]).sum(0)
-
-
-def dimensions(latents: Sequence[Latent]) -> int:
-    """Return how many numbers an image's maps hold; nats divided by it are nats per dimension."""
-    return sum(int(np.prod(latent.z.shape[1:])) for latent in latents)
 
 
 def probability(latent: Latent) -> jax.Array:
@@ -73,45 +59,71 @@ def log_prob_maxima(latents: Sequence[Latent]) -> jax.Array:
     return jnp.stack([-nll(latent).min((1, 2)) for latent in latents], -1)
 
 
-def _averaged(score: Callable[[Latent], jax.Array]) -> "Score":
+@dataclasses.dataclass(frozen=True)
+class LatentScore:
+    """A score of latents.
+
+    Attributes:
+      of_latents: (latents, (height, width), reference) -> anomaly map f32[b, height, width].
+      meaning: what it means, for its readers.
+      reference: what of a training image the score is relative to, f32[b, ...] of latents; the
+        greatest over all training images becomes the `reference` of `of_latents`. None: nothing.
+    """
+
+    of_latents: Callable[[Sequence[Latent], tuple[int, int], jax.Array | None], jax.Array]
+    meaning: str
+    reference: Callable[[Sequence[Latent]], jax.Array] | None = None
+
+
+def _averaged(score: Callable[[Latent], jax.Array]) -> Callable:
     """Upsample a score f[b, h, w] of each map without corner alignment; average over the maps."""
 
-    def averaged(latents, size, maxima):
-        del maxima
+    def averaged(latents, size, reference=None):
         return jnp.stack([upsample(score(latent), size) for latent in latents]).mean(0)
 
     return averaged
 
 
-# (latents, (height, width), maxima of the training set or None) -> f32[b, height, width].
-Score = Callable[[Sequence[Latent], tuple[int, int], jax.Array | None], jax.Array]
-
-SCORES: dict[str, Score] = {
-    "probability": _averaged(probability),
-    "nll": _averaged(nll),
-    "cflow": cflow,
+SCORES: dict[str, LatentScore] = {
+    "probability": LatentScore(
+        _averaged(probability),
+        "-exp(-mean z²/2) of the latents z: from -1 for a position that is most normal to 0 for "
+        "one that is not. It is a score, not a chance: only its order counts.",
+    ),
+    "nll": LatentScore(
+        _averaged(nll),
+        "the exact negative log-likelihood of the features in nats per dimension. The larger, the "
+        "less likely; it has no fixed zero.",
+    ),
+    "cflow": LatentScore(
+        cflow,
+        "the number of feature maps minus their likelihoods relative to the largest seen on the "
+        "training set, added up: 0 is as likely as the likeliest normal position.",
+        reference=log_prob_maxima,
+    ),
 }
-# Scores of every run; those that ask for maxima; the constant of the variables that holds these.
+# What every run reports.
 USUAL_SCORES = ("probability", "nll")
-SCORES_WITH_MAXIMA = ("cflow",)
-MAXIMA = "log_prob_maxima"
 
-# What a score means, in words for its readers.
-MEANINGS = {
-    "probability": "-exp(-mean z²/2) of the latents z: from -1 for a position that is most normal "
-    "to 0 for one that is not. It is a score, not a chance: only its order counts.",
-    "nll": "the exact negative log-likelihood of the features in nats per dimension. The larger, "
-    "the less likely; it has no fixed zero.",
-    "cflow": "the number of feature maps minus their likelihoods relative to the largest seen on "
-    "the training set, added up: 0 is as likely as the likeliest normal position.",
-}
+
+class Meanings(Mapping[str, str]):
+    """What each score of `SCORES` means, by its name; scores that are added later are seen."""
+
+    def __getitem__(self, name: str) -> str:
+        return SCORES[name].meaning
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SCORES)
+
+    def __len__(self) -> int:
+        return len(SCORES)
 
 
 def anomaly_map(
     latents: Sequence[Latent],
     size: tuple[int, int],
     score: str,
-    maxima: jax.Array | None = None,
+    reference: jax.Array | None = None,
 ) -> jax.Array:
     """Score every pixel.
 
@@ -119,13 +131,13 @@ def anomaly_map(
       latents: of the same b images.
       size: (height, width) of the input, pixels.
       score: a key of SCORES.
-      maxima: f32[maps], what the scores of SCORES_WITH_MAXIMA need besides.
+      reference: what the score is relative to, if anything; see `LatentScore`.
 
     Returns:
       f32[b, height, width]; higher is more anomalous.
 
     Raises:
-      ValueError: if the score is unknown or lacks its maxima.
+      ValueError: if the score is unknown or lacks its reference.
 
     Reference: arXiv 2111.07677, section 3.3 (bilinear interpolation, no corner alignment, mean
       over the maps); arXiv 2107.12571, section 4.2, for "cflow".
@@ -133,7 +145,7 @@ def anomaly_map(
     check_choice("score", score, SCORES)
     if not latents:
         raise ValueError("latents must hold at least one map, got none")
-    return SCORES[score](latents, size, maxima)
+    return SCORES[score].of_latents(latents, size, reference)
 
 
 def anomaly_score(anomaly_maps: jax.Array) -> jax.Array:

@@ -2,17 +2,32 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxflow.errors import InputError
-from jaxflow.evaluation.heatmaps import heatmap_scale
-from jaxflow.evaluation.pictures import Scale
+from jaxflow.evaluation.ranking import check_scores
 from jaxflow.evaluation.thresholds import expected_false_positive_rate, normal_quantile_threshold
-from jaxflow.files import read_sealed_json, write_sealed_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """The scales shared by all pictures of a model: from normal validation scores alone.
+
+    Attributes:
+      low: map value shown as no heat.
+      high: map value shown as most heat.
+      pixel_threshold: a pixel at or above it is predicted anomalous.
+      image_threshold: an image whose score is at or above it is predicted anomalous.
+    """
+
+    low: float
+    high: float
+    pixel_threshold: float
+    image_threshold: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +44,6 @@ class Calibration:
         or where the threshold was given.
       image_quantile: that the image threshold was asked for by; None: it was given itself.
       image_scores: of the held-out normal images.
-      step: of the checkpoint that gave the scores.
     """
 
     image_threshold: float | None = None
@@ -40,7 +54,19 @@ class Calibration:
     expected_false_positive_rate: float | None = None
     image_quantile: float | None = None
     image_scores: Sequence[float] = ()
-    step: int = 0
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Return the conformal p-value f64[n] of image scores f[n].
+
+        `p = (1 + number of held-out normal scores that reach it) / (held-out images + 1)`: of
+        normal images no more than a share p have a p-value of p or less, whatever their
+        distribution, if they come from the same one as those held out.
+
+        Source: Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005.
+        """
+        held_out = np.sort(np.asarray(self.image_scores, np.float32))
+        reached = len(held_out) - np.searchsorted(held_out, np.asarray(scores, np.float32), "left")
+        return (1 + reached) / (len(held_out) + 1)
 
     @property
     def scale(self) -> Scale | None:
@@ -143,26 +169,24 @@ class Decision(NamedTuple):
 
 
 def calibrate(
-    validation_maps: np.ndarray, image_quantile: float, pixel_quantile: float, step: int = 0
+    maps: np.ndarray, scores: np.ndarray, image_quantile: float, pixel_quantile: float
 ) -> Calibration:
-    """Compute thresholds and color range from the maps of held-out normal images.
+    """Compute thresholds and color range from the scores of held-out normal images.
 
     Args:
-      validation_maps: f32[n, h, w], n at least 1.
+      maps: f32[n, h, w], their anomaly maps, n at least 1.
+      scores: f32[n], their anomaly scores.
       image_quantile: in (0, 1), of the images' scores.
       pixel_quantile: in (0, 1), of all pixels' scores.
-      step: of the checkpoint that gave the maps.
     """
-    pixel_threshold = normal_quantile_threshold(validation_maps.reshape(-1), pixel_quantile)
-    low, high = heatmap_scale(validation_maps, pixel_threshold)
-    scores = validation_maps.max((1, 2))
+    pixel_threshold = normal_quantile_threshold(maps.reshape(-1), pixel_quantile)
+    low, high = heatmap_scale(maps, pixel_threshold)
     return Calibration(
         pixel_threshold=float(pixel_threshold),
         low=float(low),
         high=float(high),
-        images=len(validation_maps),
+        images=len(maps),
         image_scores=scores.tolist(),
-        step=step,
         **_image_threshold(scores, image_quantile),
     )
 
@@ -176,55 +200,27 @@ def _image_threshold(scores: np.ndarray, quantile: float) -> dict[str, float]:
     }
 
 
-def check_steps(
-    workdir: Path,
-    steps: Mapping[str, int],
-    calibrations: Mapping[str, Mapping[str, Calibration]],
-) -> None:
-    """Check that the thresholds are of the parameters that are read.
+def heatmap_scale(
+    normal_validation_maps: ArrayLike, threshold: float | None = None
+) -> tuple[float, float]:
+    """Fix the color scale from normal validation maps.
+
+    `low` is the median normal pixel; `high` lies as far above the threshold as the threshold lies
+    above `low`, so that the middle of the scale is where a pixel starts to count as anomalous.
 
     Args:
-      workdir: of the run, for the message.
-      steps: selection -> step of the checkpoint read.
-      calibrations: selection -> score -> calibration; {} where no images were held out.
+      normal_validation_maps: floating, any shape: anomaly maps of held-out normal images.
+      threshold: the pixel threshold; None: the 0.999 quantile of the maps.
+
+    Returns:
+      (low, high), low < high.
 
     Raises:
-      InputError: if training went on after they were computed.
+      InputError: if there is no map or a value is not finite.
     """
-    for name, step in steps.items() if calibrations else ():
-        if any(c.step != step for c in calibrations.get(name, {"": Calibration(step=-1)}).values()):
-            raise InputError(
-                f"{workdir}: the thresholds are not of the parameters of step {step} ({name}), for "
-                "training went on since; finish it: the same train command goes on"
-            )
-
-
-def write_calibrations(path: Path, calibrations: Mapping[str, Mapping[str, Calibration]]) -> None:
-    """Write selection -> score -> calibration as JSON."""
-    write_sealed_json(
-        path,
-        {
-            name: {score: dataclasses.asdict(value) for score, value in by_score.items()}
-            for name, by_score in calibrations.items()
-        },
-    )
-
-
-def read_calibrations(path: Path) -> dict[str, dict[str, Calibration]]:
-    """Read what `write_calibrations` wrote.
-
-    Raises:
-      InputError: if the file is missing or is not what was written.
-    """
-    if not path.exists():
-        raise InputError(f"{path} is missing; finish the training: the same train command goes on")
-    try:
-        content = read_sealed_json(path)
-        return {
-            name: {score: Calibration(**value) for score, value in by_score.items()}
-            for name, by_score in content.items()
-        }
-    except (InputError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{error}; delete it and start the same train command again: it is computed again"
-        ) from error
+    maps = check_scores(normal_validation_maps, "validation maps")
+    low = float(np.median(maps))
+    middle = float(np.quantile(maps, 0.999)) if threshold is None else float(threshold)
+    if middle <= low:  # Constant maps: any width will do, and the picture stays flat.
+        middle = low + max(abs(low), 1.0) * 1e-3
+    return low, 2 * middle - low

@@ -1,38 +1,56 @@
 """Normalizing flows as Flax modules, exact in both directions.
 
-Every flow answers `forward_and_log_det` and `inverse_and_log_det`; `__call__` is forward. log_det
-is returned per position, so that a 2D flow gives a likelihood map:
+Everything here is a `Bijection`: it answers `forward_and_log_det` and `inverse_and_log_det`,
+`log_prob` and `sample`; `__call__` is forward. log_det is returned per position, so that a 2D flow
+gives a likelihood map:
 
     z, log_det = flow.apply(variables, x, method="forward_and_log_det")
+
+`Chain` composes any of them, `PerMap` lifts one to the maps of an encoder. `jaxflow.flows.distrax`
+has a flow as a distrax bijector and distribution; it alone imports distrax.
 """
 
 from jaxflow.flows.affine import GlobalAffine
-from jaxflow.flows.cflow import CFlowDecoder
+from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
 from jaxflow.flows.convert import from_freia
-from jaxflow.flows.coupling import COUPLINGS, LOG_SCALES, CouplingStep
-from jaxflow.flows.distribution import FlowBijector, flow_distribution
-from jaxflow.flows.fastflow import FastFlow2D
-from jaxflow.flows.likelihood import position_log_prob
+from jaxflow.flows.coupling import COUPLINGS, LOG_SCALES, Coupling
+from jaxflow.flows.coupling_flow import FLOWS, CFlowDecoder, CouplingFlow, FastFlow2D
+from jaxflow.flows.likelihood import StandardNormal, position_log_prob
+from jaxflow.flows.normalization import NORMALIZATIONS, LayerNorm, Standardize
+from jaxflow.flows.per_map import PerMap
 from jaxflow.flows.permutation import PERMUTATIONS, HardPermutation, SoftPermutation
 from jaxflow.flows.position import position_encoding
+from jaxflow.flows.reshape import Haar, Split, Squeeze
 
 __all__ = [
     "COUPLINGS",
+    "FLOWS",
     "LOG_SCALES",
+    "NORMALIZATIONS",
     "PERMUTATIONS",
+    "Base",
+    "Bijection",
     "CFlowDecoder",
     "Chain",
     "ConvConditioner",
-    "CouplingStep",
+    "Coupling",
+    "CouplingFlow",
     "DenseConditioner",
     "FastFlow2D",
-    "FlowBijector",
     "GlobalAffine",
+    "Haar",
     "HardPermutation",
+    "Identity",
+    "Inverse",
+    "LayerNorm",
+    "PerMap",
     "SoftPermutation",
-    "flow_distribution",
+    "Split",
+    "Squeeze",
+    "StandardNormal",
+    "Standardize",
     "from_freia",
     "position_encoding",
     "position_log_prob",

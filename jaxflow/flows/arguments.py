@@ -1,5 +1,6 @@
 """Checks of what a flow is given: each error names it, what is expected and what was got."""
 
+import functools
 import math
 import numbers
 from collections.abc import Collection, Sequence
@@ -7,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import export
 
 
@@ -71,6 +73,18 @@ def check_dtype(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a floating dtype of at least 16 bits, got {got}")
 
 
+def check_precision(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a precision of `jax.lax`'s products, or None."""
+    matrix = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+    try:
+        jax.eval_shape(functools.partial(jnp.dot, precision=value), matrix, matrix)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be a precision of JAX, such as 'highest', 'high' or 'default', "
+            f"got {value!r}"
+        ) from error
+
+
 def check_array(name: str, value: Any) -> jax.Array:
     """Return `value` as a JAX array.
 
@@ -84,6 +98,14 @@ def check_array(name: str, value: Any) -> jax.Array:
     if not value.shape:
         raise ValueError(f"{name} must have channels as its last axis, got shape ()")
     return jnp.asarray(value)
+
+
+def check_map(name: str, value: Any) -> jax.Array:
+    """Return `value` as a JAX array; raise ValueError unless it is a floating f[..., h, w, c]."""
+    value = check_array(name, value)
+    if value.ndim < 3:
+        raise ValueError(f"{name} must be f[..., h, w, c], got shape {value.shape}")
+    return value
 
 
 def check_condition(condition: Any, leading: tuple[int, ...]) -> jax.Array | None:
@@ -115,6 +137,15 @@ def check_channels(channels: int, expected: int) -> None:
         raise ValueError(f"channels must be {expected}, as in the variables, got {channels}")
 
 
+def check_constants(module: nn.Module, name: str) -> None:
+    """Raise ValueError if a constant is neither among the variables nor to be made."""
+    if not module.has_variable("constants", name) and not module.is_mutable_collection("constants"):
+        raise ValueError(
+            "variables must hold the collection constants, as init returned it beside params, "
+            f"got none with {name}"
+        )
+
+
 def widen(x: jax.Array) -> jax.Array:
     """Return x in at least float32."""
     return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
@@ -123,3 +154,8 @@ def widen(x: jax.Array) -> jax.Array:
 def per_channel(value: jax.Array, x: jax.Array) -> jax.Array:
     """Return value f[c] with as many axes as x f[..., c]: JAX may forbid to add them by itself."""
     return jnp.expand_dims(value, range(x.ndim - value.ndim))
+
+
+def per_position(log_det: jax.Array | float, x: jax.Array) -> jax.Array:
+    """Return a log_det that is the same everywhere as f[...], one number a position of x."""
+    return jnp.broadcast_to(jnp.asarray(log_det, x.dtype), x.shape[:-1])

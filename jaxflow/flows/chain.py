@@ -3,47 +3,80 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.flows.arguments import check_sequence
+from jaxflow.flows.bijection import Bijection, Value, check_flow
 
 
-class Chain(nn.Module):
-    """Compose flows: `z = f_n(... f_1(x))`; log_det is the sum of theirs, per position.
+class Chain(Bijection):
+    """Compose flows.
+
+    forward: `z = f_n(... f_1(x))`; log_det: the sum of theirs at every position of z, where a link
+      that changes the grid carries the sum so far over to its own;
+    inverse: `x = f_1^-1(... f_n^-1(z))`.
+
+    Every link is given the condition.
 
     Attributes:
-      links: flows of this package's contract, applied in order.
+      links: flows, in the order in which they are applied. In the variables they are `links_0`,
+        `links_1`, ..., or have the names that they are given.
 
     Raises:
       ValueError: if there are no links, or one is no flow.
+
+    Example: FrEIA's all-in-one step
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxflow.flows import Coupling, DenseConditioner, GlobalAffine, SoftPermutation
+      >>> step = Chain([Coupling(DenseConditioner()), GlobalAffine(), SoftPermutation()])
+      >>> x = jnp.ones((3, 6))
+      >>> variables = jax.jit(step.init)(jax.random.key(0), x)
+      >>> z, log_det = step.apply(variables, x, method="forward_and_log_det")
     """
 
-    links: Sequence[nn.Module]
+    links: Sequence[Bijection]
 
-    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        """Return z alone; see `forward_and_log_det`."""
-        return self.forward_and_log_det(x, condition)[0]
+    @property
+    def pointwise(self) -> bool:
+        """Whether every link is."""
+        return all(link.pointwise for link in self.links)
 
-    def forward_and_log_det(
-        self, x: jax.Array, condition: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array]:
+    @property
+    def bijective(self) -> bool:
+        """Whether every link is."""
+        return all(link.bijective for link in self.links)
+
+    @nn.nowrap
+    def carry_forward(self, log_det: Value) -> Value:
+        """Carry it through every link."""
+        for link in self.links:
+            log_det = link.carry_forward(log_det)
+        return log_det
+
+    @nn.nowrap
+    def carry_inverse(self, log_det: Value) -> Value:
+        """Carry it back through every link."""
+        for link in reversed(self.links):
+            log_det = link.carry_inverse(log_det)
+        return log_det
+
+    def forward_and_log_det(self, x: Value, condition: Value = None) -> tuple[Value, Value]:
         """Map x f[..., c] to z f[..., c] and log_det f[...], nats."""
-        links = _checked(self.links)
-        x, log_det = links[0].forward_and_log_det(x, condition)
-        for link in links[1:]:
+        first, *rest = _checked(self.links)
+        x, log_det = first.forward_and_log_det(x, condition)
+        for link in rest:
             x, step = link.forward_and_log_det(x, condition)
-            log_det = log_det + step
+            log_det = jax.tree.map(jnp.add, link.carry_forward(log_det), step)
         return x, log_det
 
-    def inverse_and_log_det(
-        self, z: jax.Array, condition: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array]:
-        """Map z f[..., c] to x f[..., c] and the log_det f[...] of the inverse, nats."""
-        links = _checked(self.links)
-        z, log_det = links[-1].inverse_and_log_det(z, condition)
-        for link in links[-2::-1]:
+    def inverse_and_log_det(self, z: Value, condition: Value = None) -> tuple[Value, Value]:
+        """Map z f[..., c] to x f[..., c] and the inverse's log_det f[...], nats."""
+        last, *rest = reversed(_checked(self.links))
+        z, log_det = last.inverse_and_log_det(z, condition)
+        for link in rest:
             z, step = link.inverse_and_log_det(z, condition)
-            log_det = log_det + step
+            log_det = jax.tree.map(jnp.add, link.carry_inverse(log_det), step)
         return z, log_det
 
 
@@ -52,7 +85,4 @@ def _checked(links):
     check_sequence("links", links, "a sequence of flows")
     if not links:
         raise ValueError("a chain needs at least one flow, got none")
-    for i, link in enumerate(links):
-        if not hasattr(link, "forward_and_log_det"):
-            raise ValueError(f"links[{i}] must be a flow, got {type(link).__name__}")
-    return links
+    return [check_flow(f"links[{i}]", link) for i, link in enumerate(links)]

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxflow.flows.arguments import (
     check_dtype,
     check_odd,
     check_positive,
+    check_precision,
     per_channel,
 )
 from jaxflow.flows.convolution import conv_general_dilated
@@ -39,11 +41,12 @@ def _hidden_width(ratio: float, channels: int) -> int:
     return max(1, int(ratio * channels + 0.5))
 
 
-def _check_parts(dtype, param_dtype, output_init) -> None:
-    if dtype is not None:
-        check_dtype("dtype", dtype)
-    check_dtype("param_dtype", param_dtype)
-    check_callable("output_init", output_init, "an initializer")
+def _check_parts(conditioner: "ConvConditioner | DenseConditioner") -> None:
+    if conditioner.dtype is not None:
+        check_dtype("dtype", conditioner.dtype)
+    check_dtype("param_dtype", conditioner.param_dtype)
+    check_precision("precision", conditioner.precision)
+    check_callable("output_init", conditioner.output_init, "an initializer")
 
 
 def _join(a: jax.Array, condition: jax.Array | None) -> jax.Array:
@@ -61,12 +64,14 @@ class ConvConditioner(nn.Module):
       hidden_ratio: hidden width over the channels of `a` (rounded, at least 1).
       dtype: compute dtype of the convolutions; None computes in the dtype of `a`.
       param_dtype: dtype of the parameters.
+      precision: of the products, as `jax.lax` takes it.
       output_init: initializer of the last kernel; PyTorch's default, as in the public code, learns
         faster than zeros, which make the flow start as a permutation.
 
     Raises:
       ValueError: if `kernel_size` is even, hidden_ratio is not positive, a dtype is not floating,
-        `a` is not f[..., h, w, c], or the condition's leading axes do not broadcast to its.
+        precision is none of JAX's, `a` is not f[..., h, w, c], or the condition's leading axes do
+        not broadcast to its.
 
     Reference: arXiv 2111.07677, section 3.3 and Figure 2 (b).
     """
@@ -75,6 +80,7 @@ class ConvConditioner(nn.Module):
     hidden_ratio: float = 1.0
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
+    precision: Any = "highest"
     output_init: Callable = fan_in_uniform
 
     @nn.compact
@@ -83,7 +89,7 @@ class ConvConditioner(nn.Module):
     ) -> jax.Array:
         """Map a f[..., h, w, c_a] (and condition f[..., h, w, d]) to f[..., h, w, features]."""
         check_odd("kernel_size", self.kernel_size)
-        _check_parts(self.dtype, self.param_dtype, self.output_init)
+        _check_parts(self)
         a = check_array("a", a)
         if a.ndim < 3:
             raise ValueError(f"a 2D flow takes x[..., h, w, c], got shape with {a.ndim} axes")
@@ -95,7 +101,7 @@ class ConvConditioner(nn.Module):
             padding="SAME",
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            precision="highest",
+            precision=self.precision,
             conv_general_dilated=conv_general_dilated,
         )
         a = _join(a, condition)
@@ -114,6 +120,7 @@ class _JointDense(nn.Module):
     features: int
     dtype: jnp.dtype | None
     param_dtype: jnp.dtype
+    precision: Any
 
     @nn.compact
     def __call__(self, a, condition):
@@ -126,30 +133,35 @@ class _JointDense(nn.Module):
         )
         of_a, of_condition = jax.lax.split(kernel, widths)
         if condition is not None:
-            told = jnp.dot(condition, of_condition, precision="highest")
+            told = jnp.dot(condition, of_condition, precision=self.precision)
             bias = per_channel(bias, told) + told
-        return jnp.dot(a, of_a, precision="highest") + per_channel(bias, a)
+        return jnp.dot(a, of_a, precision=self.precision) + per_channel(bias, a)
 
 
 class DenseConditioner(nn.Module):
-    """Dense, ReLU, dense, on the last axis alone.
+    """Dense, ReLU, dense, on the last axis only.
 
     Attributes:
       hidden_ratio: hidden width over the width of the input, condition included.
       dtype: compute dtype; None computes in the dtype of `a`.
       param_dtype: dtype of the parameters.
+      precision: of the products, as `jax.lax` takes it.
       output_init: initializer of the last kernel; PyTorch's default.
 
     Raises:
-      ValueError: if hidden_ratio is not positive, a dtype is not floating, or the condition's
-        leading axes do not broadcast to those of `a`.
+      ValueError: if hidden_ratio is not positive, a dtype is not floating, precision is none of
+        JAX's, or the condition's leading axes do not broadcast to those of `a`.
 
     Reference: arXiv 2107.12571, section 4.2 (a decoder's subnet: d -> 2d -> ReLU -> out).
     """
 
+    # What `Coupling.pointwise` asks: every vector by itself.
+    pointwise = True
+
     hidden_ratio: float = 2.0
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
+    precision: Any = "highest"
     output_init: Callable = fan_in_uniform
 
     @nn.compact
@@ -157,17 +169,17 @@ class DenseConditioner(nn.Module):
         self, a: jax.Array, condition: jax.Array | None = None, *, features: int
     ) -> jax.Array:
         """Map a f[..., c_a] (and condition f[..., d] that broadcasts to it) to f[..., features]."""
-        _check_parts(self.dtype, self.param_dtype, self.output_init)
+        _check_parts(self)
         a = check_array("a", a)
         condition = check_condition(condition, a.shape[:-1])
         width = a.shape[-1] + (0 if condition is None else condition.shape[-1])
         hidden = _hidden_width(self.hidden_ratio, width)
-        x = _JointDense(hidden, self.dtype, self.param_dtype, name="input")(a, condition)
+        joint = _JointDense(hidden, self.dtype, self.param_dtype, self.precision, name="input")
         return nn.Dense(
             features,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             kernel_init=self.output_init,
-            precision="highest",
+            precision=self.precision,
             name="output",
-        )(nn.relu(x))
+        )(nn.relu(joint(a, condition)))

@@ -1,12 +1,23 @@
 """Fixed channel permutations, drawn once at init and kept out of the trained parameters."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxflow.flows.arguments import check_array, check_channels, check_dtype
+from jaxflow.flows.arguments import (
+    check_array,
+    check_channels,
+    check_constants,
+    check_dtype,
+    check_precision,
+    per_position,
+    widen,
+)
+from jaxflow.flows.bijection import Bijection
 
 
 def permute_channels(x: jax.Array, index: jax.Array, inverse_index: jax.Array) -> jax.Array:
@@ -40,15 +51,23 @@ def _gather(x, index):
     return jnp.take_along_axis(vectors, index, axis=-1, mode="clip").reshape(x.shape)
 
 
-class HardPermutation(nn.Module):
-    """Reorder the channels by a random permutation; `log_det` is 0.
+class HardPermutation(Bijection):
+    """Reorder the channels by a random permutation.
 
-    The index lives in the collection `constants` as `index` i32[c].
+    forward: `z[..., i] = x[..., index[i]]`; log_det: 0; inverse: `x[..., index[i]] = z[..., i]`.
+
+    The index i32[c] is drawn at init and lives in the collection `constants` as `index`.
+
+    Raises:
+      ValueError: if x is not a floating array, has other channels than the index, or the variables
+        lack `constants`.
     """
+
+    pointwise = True
 
     @nn.compact
     def _index(self, channels: int) -> jax.Array:
-        _check_constants(self, "index")
+        check_constants(self, "index")
         index = self.variable(
             "constants",
             "index",
@@ -57,36 +76,51 @@ class HardPermutation(nn.Module):
         check_channels(channels, index.shape[0])
         return index
 
-    def forward(self, x: jax.Array) -> jax.Array:
-        """Map x f[..., c] to z f[..., c]."""
-        x = check_array("x", x)
+    def forward_and_log_det(
+        self, x: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Map x f[..., c] to z f[..., c], and return zeros f[...]; no condition is read."""
+        x = widen(check_array("x", x))
         index = self._index(x.shape[-1])
-        return permute_channels(x, index, jnp.argsort(index))
+        return permute_channels(x, index, jnp.argsort(index)), per_position(0.0, x)
 
-    def inverse(self, z: jax.Array) -> jax.Array:
-        """Map z f[..., c] back to x f[..., c]."""
-        z = check_array("z", z)
+    def inverse_and_log_det(
+        self, z: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Map z f[..., c] back to x f[..., c], and return zeros f[...]."""
+        z = widen(check_array("z", z))
         index = self._index(z.shape[-1])
-        return permute_channels(z, jnp.argsort(index), index)
+        return permute_channels(z, jnp.argsort(index), index), per_position(0.0, z)
 
 
-class SoftPermutation(nn.Module):
-    """Rotate the channels by a fixed random rotation, Haar-distributed on SO(c); `log_det` is 0.
+class SoftPermutation(Bijection):
+    """Rotate the channels by a fixed random rotation, Haar-distributed on SO(c).
 
-    The matrix lives in the collection `constants` as `rotation` f[c, c]; forward is
-    `z = rotation @ x` at every position, inverse its transpose. A matrix of 16 bits is no longer a
-    rotation: the nearest one, in float32, is used in its place.
+    forward: `z = rotation @ x` at every position; log_det: 0; inverse: `x = rotation^T @ z`.
+
+    The matrix f[c, c] is drawn at init and lives in the collection `constants` as `rotation`. A
+    matrix of 16 bits is no longer a rotation: the nearest one, in float32, is used in its place.
 
     Attributes:
       param_dtype: dtype of the stored matrix; float64 for an inverse exact beyond float32.
+      precision: of the product, as `jax.lax` takes it. Less than "highest" is faster on a GPU and
+        a TPU, and makes the inverse inexact there.
+
+    Raises:
+      ValueError: if param_dtype is not floating, precision is none of JAX's, x is not a floating
+        array, has other channels than the matrix, or the variables lack `constants`.
     """
 
+    pointwise = True
+
     param_dtype: jnp.dtype = jnp.float32
+    precision: Any = "highest"
 
     @nn.compact
     def _rotation(self, channels: int) -> jax.Array:
         check_dtype("param_dtype", self.param_dtype)
-        _check_constants(self, "rotation")
+        check_precision("precision", self.precision)
+        check_constants(self, "rotation")
         rotation = self.variable(
             "constants",
             "rotation",
@@ -95,15 +129,23 @@ class SoftPermutation(nn.Module):
         check_channels(channels, rotation.shape[0])
         return rotation if rotation.dtype.itemsize >= 4 else _nearest_rotation(rotation)
 
-    def forward(self, x: jax.Array) -> jax.Array:
-        """Map x f[..., c] to z f[..., c]."""
-        x = check_array("x", x)
-        return jnp.einsum("...c,dc->...d", x, self._rotation(x.shape[-1]), precision="highest")
+    def forward_and_log_det(
+        self, x: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Map x f[..., c] to z f[..., c], and return zeros f[...]; no condition is read."""
+        x = widen(check_array("x", x))
+        rotation = self._rotation(x.shape[-1])
+        z = jnp.einsum("...c,dc->...d", x, rotation, precision=self.precision)
+        return z, per_position(0.0, z)
 
-    def inverse(self, z: jax.Array) -> jax.Array:
-        """Map z f[..., c] back to x f[..., c]."""
-        z = check_array("z", z)
-        return jnp.einsum("...d,dc->...c", z, self._rotation(z.shape[-1]), precision="highest")
+    def inverse_and_log_det(
+        self, z: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Map z f[..., c] back to x f[..., c], and return zeros f[...]."""
+        z = widen(check_array("z", z))
+        rotation = self._rotation(z.shape[-1])
+        x = jnp.einsum("...d,dc->...c", z, rotation, precision=self.precision)
+        return x, per_position(0.0, x)
 
 
 def _draw_rotation(key, channels, dtype):
@@ -118,7 +160,8 @@ def _draw_rotation(key, channels, dtype):
 def _nearest_rotation(matrix):
     """Return the f32[c, c] rotation that a matrix rounded to 16 bits was: two steps of Newton's.
 
-    Each step squares the distance from a rotation, which rounding leaves below 1/100.
+    Each step squares the distance from a rotation, which rounding leaves below 1/100. In less than
+    the highest precision it would not be a rotation.
     """
     matmul = functools.partial(jnp.matmul, precision="highest")
     q = matrix.astype(jnp.float32)
@@ -127,13 +170,8 @@ def _nearest_rotation(matrix):
     return q
 
 
-def _check_constants(module, name):
-    """Raise ValueError if the fixed draw is neither among the variables nor to be made."""
-    if not module.has_variable("constants", name) and not module.is_mutable_collection("constants"):
-        raise ValueError(
-            "variables must hold the collection constants, as init returned it beside params, "
-            f"got none with {name}"
-        )
-
-
-PERMUTATIONS = {"hard": HardPermutation, "soft": SoftPermutation}
+# Name -> maker of the permutation; an index has neither a dtype to choose nor a product.
+PERMUTATIONS: dict[str, Callable[..., Bijection]] = {
+    "hard": lambda *, param_dtype, precision, **options: HardPermutation(**options),
+    "soft": SoftPermutation,
+}

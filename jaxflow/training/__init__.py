@@ -1,13 +1,26 @@
 """Training: one pmapped step, kept features, validation and checkpoints."""
 
-from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches, KeptFeatures
+from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches
 from jaxflow.training.checkpoints import Checkpoint, Checkpoints
+from jaxflow.training.features import KeptFeatures, encoded
+from jaxflow.training.fit import (
+    FOLDERS,
+    Recipe,
+    Selection,
+    fit,
+    make_step,
+    read_checkpoints,
+    read_selections,
+    steps_per_epoch,
+)
 from jaxflow.training.loop import Schedule, Trainer
-from jaxflow.training.objectives import LOSSES, make_objective, nll_objective
 from jaxflow.training.optimizers import OPTIMIZERS, separately
+from jaxflow.training.passes import run_passes
 from jaxflow.training.rates import RATES
 from jaxflow.training.step import (
+    Encode,
     TrainState,
+    as_maps,
     create_state,
     make_train_step,
 )
@@ -15,7 +28,16 @@ from jaxflow.training.validation import make_validation
 from jaxflow.training.vectors import check_vectors, make_vector_step
 
 __all__ = [
-    "LOSSES",
+    "Encode",
+    "as_maps",
+    "FOLDERS",
+    "Recipe",
+    "Selection",
+    "fit",
+    "make_step",
+    "read_checkpoints",
+    "read_selections",
+    "steps_per_epoch",
     "OPTIMIZERS",
     "RATES",
     "Batches",
@@ -29,10 +51,10 @@ __all__ = [
     "Trainer",
     "check_vectors",
     "create_state",
-    "make_objective",
+    "encoded",
     "make_train_step",
     "make_validation",
     "make_vector_step",
-    "nll_objective",
+    "run_passes",
     "separately",
 ]

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxflow.errors import InputError, RunStopped
-from jaxflow.files import explain, file_sha256, write_atomically
+from jaxflow.files import explain, file_sha256
 
 _SEAL = "SHA256SUMS"
-_MAXIMA = "maxima.json"
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
 # What the files of a checkpoint take besides their content, at most, bytes.
 _OVERHEAD = 2**20
@@ -34,13 +33,11 @@ class Checkpoint(NamedTuple):
       step: batches of images taken.
       state: the pytree, numpy leaves.
       info: JSON-able: data position, validation likelihood and so on.
-      maxima: f32[maps], what `add_maxima` has added, or None.
     """
 
     step: int
     state: Any
     info: dict[str, Any]
-    maxima: np.ndarray | None = None
 
 
 class Checkpoints:
@@ -125,28 +122,11 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
             )
-            maxima = _read_maxima(folder)
         except Exception:  # Of any kind where a training replaces the files meanwhile.
             _check_whole(folder)
             raise
         state = jax.tree.map(np.asarray, restored["state"])
-        return Checkpoint(step, state, saved["info"]["info"], maxima)
-
-    def add_maxima(self, step: int, maxima: Sequence[float]) -> None:
-        """Add the training set's maximum likelihoods to a checkpoint that is written.
-
-        They are known only when training is over. A kill leaves the checkpoint with them or
-        without, and whole.
-
-        Args:
-          step: one of `steps`.
-          maxima: of each map, nats per dimension.
-        """
-        folder = self._directory / str(step)
-        write_atomically(folder / _MAXIMA, json.dumps([float(value) for value in maxima]))
-        kept = [line for line in _read_seal(folder) if not line.endswith(f"  {_MAXIMA}")]
-        lines = [*kept, _seal_line(folder, _MAXIMA)]
-        write_atomically(folder / _SEAL, "".join(f"{line}\n" for line in lines))
+        return Checkpoint(step, state, saved["info"]["info"])
 
     def restore_latest(
         self, template: Any, say: Callable[[str], None] = lambda message: None
@@ -252,13 +232,6 @@ def _seal_line(folder: Path, name: str) -> str:
 
 def _read_seal(folder: Path) -> list[str]:
     return (folder / _SEAL).read_text(errors="replace").splitlines()
-
-
-def _read_maxima(folder: Path) -> np.ndarray | None:
-    """Read what `add_maxima` has added to a checkpoint without damage."""
-    if not any(line.endswith(f"  {_MAXIMA}") for line in _read_seal(folder)):
-        return None  # Not sealed yet: a kill came in between.
-    return np.asarray(json.loads((folder / _MAXIMA).read_text()), np.float32)
 
 
 def _check_whole(folder: Path) -> None:

@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxflow import signals
 from jaxflow.errors import RunStopped
 from jaxflow.files import write_atomically
 from jaxflow.parallel import replicate, shard, unreplicate
@@ -49,18 +49,24 @@ class Schedule:
         return rest == 0 and (epoch % self.validate_every == 0 or epoch == self.epochs)
 
 
+def no_signals() -> AbstractContextManager[list[int]]:
+    """Collect no signals: Ctrl-C raises KeyboardInterrupt, as in all of Python."""
+    return contextlib.nullcontext([])
+
+
 class Trainer:
     """One run in one folder: `checkpoints/`, `best/` and `metrics.jsonl`.
 
     Args:
       workdir: of the run.
       train_step: of `make_train_step`.
-      frozen: what the step takes besides state and batch, on the host.
       batches: of training, at position 0.
       validate: gives the validation loss of a replicated state, nats per dimension; None where no
         images were held out.
       schedule: how long.
       say: takes lines for the user.
+      signals: gives, while training, the list of the numbers of the signals received; after one,
+        training saves and stops. By default Ctrl-C raises KeyboardInterrupt, as in all of Python.
     """
 
     def __init__(
@@ -68,19 +74,21 @@ class Trainer:
         workdir: Path,
         *,
         train_step: Callable,
-        frozen: Any,
         batches: Batches,
         validate: Callable[[TrainState], float] | None,
         schedule: Schedule,
         say: Callable[[str], None] = print,
+        signals: Callable[[], AbstractContextManager[list[int]]] = no_signals,
     ):
         self._train_step = train_step
-        self._frozen = replicate(frozen)
+        self._frozen = replicate(batches.frozen)
         self._batches = batches
         self._validate = validate
         self._schedule = schedule
         # With several processes one of them speaks and writes the log; all write checkpoints.
         self._leads = jax.process_index() == 0
+        # Signals act as outside there: one that stopped by itself would leave the others waiting.
+        self._interrupts = signals if jax.process_count() == 1 else no_signals
         self._say = say if self._leads else lambda line: None
         self._log = workdir / "metrics.jsonl"
         self._last = Checkpoints(workdir / "checkpoints", None if schedule.keep_all else 2)
@@ -107,7 +115,7 @@ class Trainer:
         try:
             state = self._resume(state)
             start = int(state.step)
-            with _interrupts() as interrupted, self._progress(start) as bar:
+            with self._interrupts() as interrupted, self._progress(start) as bar:
                 replicated = replicate(state)
                 for step in range(start + 1, self._schedule.steps + 1):
                     batch = shard(next(self._batches))
@@ -236,7 +244,7 @@ class Trainer:
         raise RunStopped(
             f"interrupted at step {step} of {self._schedule.steps}; saved; the same command goes "
             "on from there",
-            exit_code=signals.Interrupted(number).exit_code,
+            exit_code=128 + number,
         )
 
     def _check_there(self) -> None:
@@ -250,22 +258,3 @@ class Trainer:
             content = "".join(json.dumps(record) + "\n" for record in self._records).encode()
             if content != (self._log.read_bytes() if self._log.exists() else b""):
                 write_atomically(self._log, content)
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Collect the first signal in the list yielded; a second one acts as outside.
-
-    With several processes signals act as outside: one that stopped by itself would leave the
-    others waiting for it. The checkpoints of the epochs stand.
-    """
-    received: list[int] = []
-    with contextlib.ExitStack() as handlers:
-
-        def receive(number: int) -> None:
-            received.append(number)
-            handlers.close()
-
-        if jax.process_count() == 1:
-            handlers.enter_context(signals.handled(receive))
-        yield received

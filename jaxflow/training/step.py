@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxflow.detectors import Objective
 from jaxflow.parallel import device_index, mean_over_devices, over_devices
 
-# (variables, frozen, batch, key) -> loss f[b] in nats, loss f[b] in nats per dimension.
-Objective = Callable[[dict[str, Any], Any, Any, jax.Array], tuple[jax.Array, jax.Array]]
+# (frozen variables, batch) -> feature maps: an encoder, or `as_maps`.
+Encode = Callable[[Any, Any], Any]
 # step i32[] -> factor f[] of the optimizer's learning rate.
 Rate = Callable[[jax.Array], jax.Array]
 
@@ -35,7 +36,7 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Return the variables of the pyramid."""
+        """Return the detector's variables."""
         return {"params": self.params, "constants": self.constants}
 
 
@@ -50,6 +51,12 @@ def create_state(
         optimizer_state=optimizer.init(variables["params"]),
         key=jax.random.key_data(jax.random.key(seed)),
     )
+
+
+def as_maps(frozen: Any, batch: Any) -> Any:
+    """Return a batch that holds feature maps already."""
+    del frozen
+    return batch
 
 
 def constant_rate(step: jax.Array) -> jax.Array:
@@ -74,6 +81,7 @@ def make_train_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     rate: Rate = constant_rate,
+    encode: Encode = as_maps,
 ) -> Callable:
     """Return the step over all devices of all hosts: replicated state in (donated) and out.
 
@@ -81,6 +89,7 @@ def make_train_step(
       objective: loss of each image; its mean over the global batch is minimized.
       optimizer: of optax.
       rate: factor of the learning rate at a step.
+      encode: gives the feature maps of a batch.
 
     Returns:
       `step(state, frozen, batch) -> (state, loss)`: every argument with a leading device axis, as
@@ -90,9 +99,11 @@ def make_train_step(
     def step(state: TrainState, frozen: Any, batch: Any) -> tuple[TrainState, jax.Array]:
         key = step_key(state)
 
+        maps = encode(frozen, batch)
+
         def mean_loss(params):
             variables = {"params": params, "constants": state.constants}
-            loss, per_dimension = objective(variables, frozen, batch, key)
+            loss, per_dimension = objective(variables, maps, key)
             return loss.mean(), per_dimension.mean()
 
         gradients, per_dimension = jax.grad(mean_loss, has_aux=True)(state.params)
@@ -109,9 +120,9 @@ def make_train_step(
 
 
 def make_validation_step(objective: Objective) -> Callable:
-    """Return `step(state, frozen, batch) -> f[devices, b]`: nats per dimension of each image."""
+    """Return `step(state, maps) -> f[devices, b]`: nats per dimension of each image."""
 
-    def step(state: TrainState, frozen: Any, batch: Any) -> jax.Array:
-        return objective(state.variables, frozen, batch, jax.random.wrap_key_data(state.key))[1]
+    def step(state: TrainState, maps: Any) -> jax.Array:
+        return objective(state.variables, maps, jax.random.wrap_key_data(state.key))[1]
 
     return over_devices(step)

@@ -1,27 +1,34 @@
 """The training step on groups of feature vectors: many optimizer steps in one batch of images."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxflow.detectors import Detector
+from jaxflow.detectors import FlowDetector, Latent
+from jaxflow.detectors.pyramid import flow_name
 from jaxflow.errors import InputError
 from jaxflow.parallel import mean_over_devices, over_devices
-from jaxflow.training.objectives import Loss
-from jaxflow.training.step import Rate, TrainState, apply_updates, constant_rate, step_key
+from jaxflow.training.step import (
+    Encode,
+    Rate,
+    TrainState,
+    apply_updates,
+    as_maps,
+    constant_rate,
+    step_key,
+)
 
 
 def make_vector_step(
-    detector: Detector,
+    detector: FlowDetector,
     optimizer: optax.GradientTransformation,
-    loss: Loss,
     *,
     vectors: int,
-    kept_features: bool,
     rate: Rate = constant_rate,
+    encode: Encode = as_maps,
 ) -> Callable:
     """Return a step over all devices that takes an optimizer step on every group of vectors.
 
@@ -32,12 +39,12 @@ def make_vector_step(
     averaged.
 
     Args:
-      detector: its flows look at every vector alone, and its normalization has no parameters.
+      detector: its flows are `pointwise`, and its normalization has no parameters; the mean of its
+        loss over a group is minimized.
       optimizer: as `separately` makes it.
-      loss: its mean over a group is minimized.
       vectors: of a group, over all devices.
-      kept_features: whether batches are feature maps rather than images.
       rate: factor of the learning rate at a batch of images.
+      encode: gives the feature maps of a batch.
 
     Returns:
       `step(state, frozen, batch) -> (state, loss)`, as `make_train_step` does; the state's step
@@ -52,14 +59,15 @@ def make_vector_step(
     pyramid = detector.pyramid
 
     def step(state: TrainState, frozen: Any, batch: Any) -> tuple[TrainState, jax.Array]:
-        maps = batch if kept_features else detector.encoder(frozen, batch)
+        maps = encode(frozen, batch)
         share, key, factor = vectors // jax.device_count(), step_key(state), rate(state.step)
         params, moments = dict(state.params), dict(state.optimizer_state)
         nats, numbers = jnp.zeros(()), 0
-        for i, (x, outer) in enumerate(pyramid.apply(state.variables, maps, method="normalize")):
-            name = f"flows_{i}"
+        normalized: Any = pyramid.apply(state.variables, maps, method="normalize")
+        for i, (x, outer) in enumerate(zip(*normalized, strict=True)):
+            name = flow_name(i)
             order = _groups(jax.random.fold_in(key, i), x.shape[:3], share)
-            take = _make_group_step(detector, i, x, outer, state.constants, optimizer, loss, factor)
+            take = _make_group_step(detector, i, x, outer, state.constants, optimizer, factor)
             start = ({name: params[name]}, {name: moments[name]})
             trained, log_prob = jax.lax.scan(take, start, order)
             params, moments = params | trained[0], moments | trained[1]
@@ -82,19 +90,18 @@ def _groups(key: jax.Array, shape: Sequence[int], share: int) -> jax.Array:
 
 
 def _make_group_step(
-    detector: Detector,
+    detector: FlowDetector,
     i: int,
     x: jax.Array,
-    outer: jax.Array | float,
+    outer: jax.Array,
     constants: Any,
     optimizer: optax.GradientTransformation,
-    loss: Loss,
     factor: jax.Array,
 ) -> Callable:
     """Return `take((params, moments), index) -> ((params, moments), mean log p)` of flow i."""
-    pyramid, channels = detector.pyramid, x.shape[-1]
-    code = pyramid.code(x.shape[1], x.shape[2])
-    every = x.reshape(-1, channels)
+    name, flow, channels = flow_name(i), detector.pyramid.flow, x.shape[-1]
+    code = detector.pyramid.code(x.shape[1], x.shape[2])
+    every, outers = x.reshape(-1, channels), outer.reshape(-1)
     codes = None if code is None else code.reshape(-1, code.shape[-1])
 
     def take(carry, index):
@@ -102,10 +109,12 @@ def _make_group_step(
         condition = None if codes is None else codes[index % len(codes)]
 
         def mean_loss(params):
-            variables = {"params": params, "constants": constants}
-            inner = pyramid.apply(variables, i, every[index], condition, method="log_prob")
-            log_prob = cast(jax.Array, inner) + outer
-            return loss.of_vectors(log_prob, channels).mean(), log_prob.mean()
+            variables = {"params": params[name], "constants": constants.get(name, {})}
+            latent: Any = flow.apply(
+                variables, every[index], condition, method="forward_and_log_det"
+            )
+            log_prob = Latent(*latent).log_prob() + outers[index]
+            return detector.loss.of_vectors(log_prob, channels).mean(), log_prob.mean()
 
         gradients, log_prob = jax.grad(mean_loss, has_aux=True)(params)
         gradients, log_prob = mean_over_devices((gradients, log_prob))

@@ -16,7 +16,7 @@ MAINS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main
 
 CONFIG = '''"""A run of seconds."""
 
-from jaxflow.config import default_config
+from jaxflow.experiments.config import default_config
 
 
 def get_config():

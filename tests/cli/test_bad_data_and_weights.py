@@ -6,7 +6,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from jaxflow import train
-from jaxflow.config import load_config
+from jaxflow.experiments.config import load_config
 
 FOLDER = "--config.data.name=folder"
 

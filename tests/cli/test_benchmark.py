@@ -1,5 +1,4 @@
 import dataclasses
-import functools
 import json
 import math
 
@@ -9,13 +8,13 @@ import numpy as np
 import pytest
 
 from jaxflow import benchmark
-from jaxflow.benchmarking import TABLES, complexity_rows, measure, split_columns
 from jaxflow.encoders import ENCODERS
 from jaxflow.errors import InputError
+from jaxflow.experiments.benchmarking import COMPLEXITY, complexity_rows, measure, split_columns
 from jaxflow.flows import FastFlow2D
 
 CONFIG = """
-from jaxflow.config import default_config
+from jaxflow.experiments.config import default_config
 
 def get_config():
     config = default_config()
@@ -83,7 +82,7 @@ def test_a_cflow_config_times_its_own_step_and_score(config, capsys):
     overrides = [f"--config.{key}={value}" for key, value in keys.items()]
     assert run(config, *overrides, "--batch_sizes=2", "--repeats=1") == 0
     printed = capsys.readouterr().out
-    assert "cflow, 1 steps" in printed
+    assert "CFlowDecoder: steps 1" in printed
     assert "groups of 16 vectors" in printed
     assert "scoring (cflow)" in printed
     # The map of 8 x 12 positions has 192 vectors in a batch of 2.
@@ -93,15 +92,17 @@ def test_a_cflow_config_times_its_own_step_and_score(config, capsys):
 @pytest.fixture
 def tiny_table(monkeypatch):
     """Make the table's ResNet-18 a single small flow that the paper measured at 32 x 32."""
-    table = TABLES["fastflow-1"]
+    table = COMPLEXITY["fastflow-1"]
     setting = table.settings["resnet18"]
     tiny = dataclasses.replace(
         setting,
         stages=(1,),
-        flow=functools.partial(FastFlow2D, steps=1),
+        flow=FastFlow2D(steps=1),
         printed_at={32: setting.printed_at[256]},
     )
-    monkeypatch.setitem(TABLES, "fastflow-1", dataclasses.replace(table, settings={"tiny": tiny}))
+    monkeypatch.setitem(
+        COMPLEXITY, "fastflow-1", dataclasses.replace(table, settings={"tiny": tiny})
+    )
     monkeypatch.setitem(ENCODERS, "tiny", ENCODERS["resnet18"])
 
 
@@ -137,7 +138,7 @@ def test_the_papers_times_are_not_shown_beside_another_input_size():
 
 def parameters(table, encoder):
     """Count a setting's trained parameters without making them, in millions."""
-    setting = TABLES[table].settings[encoder]
+    setting = COMPLEXITY[table].settings[encoder]
     spec = ENCODERS[encoder]
     channels = spec.build(stages=setting.stages or spec.default_stages).channels
     maps = [jax.ShapeDtypeStruct((1, 4, 4, c), jnp.float32) for c in channels]
@@ -162,7 +163,7 @@ def test_settings_have_the_papers_parameters(table, encoder, expected):
 
 
 def test_tables_name_encoders_that_exist_at_sizes_that_they_take():
-    for table in TABLES.values():
+    for table in COMPLEXITY.values():
         for name, setting in table.settings.items():
             assert all(side % ENCODERS[name].size_multiple == 0 for side in setting.printed_at)
 
@@ -228,7 +229,7 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(config, capsys, monkey
 
 
 def test_rows_are_checked_before_anything_is_measured():
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="no table"):
         complexity_rows("cflow-7")
 
 

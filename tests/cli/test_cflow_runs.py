@@ -1,4 +1,4 @@
-"""CFLOW from the training to the scores: the maxima go with the checkpoints."""
+"""CFLOW from the training to the scores: what its score is relative to goes with the model."""
 
 import csv
 import json
@@ -7,16 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
+import jaxflow
 from jaxflow.data import read_images
-from jaxflow.experiment import (
-    image_size,
-    load_selections,
-    make_dataset,
-    make_detector,
-    make_encoder,
-)
-from jaxflow.run_folder import load_run
-from jaxflow.training import Checkpoints
+from jaxflow.experiments.build import make_dataset
+from jaxflow.experiments.run_folder import load_run
 
 OPTIONS = (
     "model.flow=cflow",
@@ -68,38 +62,29 @@ def predict(command, workdir, photos, output):
         return {row["name"]: float(row["anomaly_score_cflow"]) for row in csv.DictReader(file)}
 
 
-def forget_maxima(workdir):
-    """Take the maxima out of all checkpoints, as a kill before they are added leaves them."""
-    for path in workdir.glob("*/*/maxima.json"):
-        path.unlink()
-        seal = path.with_name("SHA256SUMS")
-        lines = seal.read_text().splitlines(keepends=True)
-        seal.write_text("".join(line for line in lines if "maxima" not in line))
-
-
-def test_maxima_are_those_of_the_training_images(run):
-    config, _ = load_run(run)
-    encoder = make_encoder(config)
-    detector = make_detector(config, encoder)
-    images = read_images(make_dataset(config).train, image_size(config))
-    for name, selection in load_selections(run, config, detector, print).items():
-        feature_maps = encoder(encoder.variables, images)
-        (latent,) = detector.latents(selection.variables, feature_maps)
+def test_the_reference_is_the_maximum_of_the_training_images(run):
+    model = jaxflow.load(run)
+    detector, encoder = model.detector, model.detector.encoder
+    images = read_images(make_dataset(load_run(run)[0]).train, model.size)
+    for name, selection in model.selections.items():
+        (latent,) = detector.latents(selection.variables, encoder(encoder.variables, images))
         expected = float(np.max(latent.log_prob())) / latent.z.shape[-1]
-        got = selection.variables["constants"]["log_prob_maxima"]
+        got = selection.variables["constants"]["cflow_reference"]
         np.testing.assert_allclose(got, [expected], 1e-4, err_msg=name)
 
 
-def test_predict_scores_by_the_maxima_of_the_checkpoint(command, run, copy, photos, tmp_path):
-    before = predict(command, run, photos, tmp_path / "before")
-    (path,) = (copy / "best").glob("*/maxima.json")
-    (maximum,) = json.loads(path.read_text())
-    checkpoints = Checkpoints(copy / "best", read_only=True)
-    checkpoints.add_maxima(checkpoints.steps[-1], [maximum - np.log(100.0)])
-    after = predict(command, copy, photos, tmp_path / "after")
-    for name, score in before.items():
-        # One map: the score is 1 - p, and a maximum less by log 100 multiplies p by 100.
-        np.testing.assert_allclose(1.0 - after[name], 100 * (1.0 - score), 1e-3)
+def test_a_score_is_relative_to_the_reference_of_the_model(run, photos, tmp_path):
+    model = jaxflow.load(run)
+    before = model.score(photos).anomaly_scores
+    selection = model.selections["best"]
+    constants = dict(selection.variables["constants"])
+    constants["cflow_reference"] = constants["cflow_reference"] - np.log(np.float32(100.0))
+    changed = selection._replace(variables={**selection.variables, "constants": constants})
+    model.selections["best"] = changed
+    model.save(tmp_path / "model")
+    after = jaxflow.load(tmp_path / "model").score(photos).anomaly_scores
+    # One map: the score is 1 - p, and a maximum less by log 100 multiplies p by 100.
+    np.testing.assert_allclose(1.0 - after, 100 * (1.0 - before), 1e-3)
 
 
 def test_a_score_does_not_depend_on_what_else_is_scored(command, run, photos, tmp_path):
@@ -118,22 +103,13 @@ def test_the_test_sets_maximum_is_marked(command, run):
     assert marked == usual | {("cflow_test_max", True)}
 
 
-def test_a_damaged_maximum_is_found(command, copy):
-    for path in copy.glob("*/*/maxima.json"):
-        path.write_text("[0.0]")
-    outcome = command("evaluate", f"--workdir={copy}")
-    assert outcome.code == 2
-    assert "maxima.json does not match its SHA-256; going back to the one before" in outcome.err
-    assert "checkpoints/2 has no likelihood maxima of the training images" in outcome.err
-
-
-def test_missing_maxima_are_named_and_the_train_command_adds_them(
+def test_a_missing_model_is_named_and_the_train_command_makes_it_again(
     command, mistake, config_file, run, copy
 ):
-    forget_maxima(copy)
+    shutil.rmtree(copy / "model")
     line = mistake("evaluate", f"--workdir={copy}")
-    assert "has no likelihood maxima of the training images" in line
+    assert "holds no run that was trained to its end" in line
     assert "the same train command goes on" in line
     assert train(command, config_file, copy).code == 0
-    for path in run.glob("*/*/maxima.json"):
-        assert (copy / path.relative_to(run)).read_text() == path.read_text()
+    for path in (run / "model").iterdir():
+        assert (copy / "model" / path.name).read_bytes() == path.read_bytes()

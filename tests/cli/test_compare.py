@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import pytest
 
 from jaxflow import compare
-from jaxflow.cells import Variant, cells_of, changed_keys
-from jaxflow.config import default_config, load_config
 from jaxflow.errors import InputError
-from jaxflow.evaluation.comparison import Finished
-from jaxflow.evaluation.published import PUBLISHED, PublishedRow, PublishedTable
-from jaxflow.evaluation.tables import ResultRow
+from jaxflow.experiments.cells import Variant, cells_of, changed_keys
+from jaxflow.experiments.config import default_config, load_config
+from jaxflow.experiments.papers.figures import FIGURES
+from jaxflow.experiments.papers.runs import TABLES, PaperTable, Row
 from jaxflow.files import locked
-from jaxflow.paper_tables import TABLES, PaperTable, Row
+from jaxflow.reports.comparison import Finished, PublishedRow, PublishedTable
+from jaxflow.reports.tables import ResultRow
 
 
 def run(*arguments):
@@ -47,7 +47,7 @@ def tiny_table(monkeypatch, config_file):
     broken = PublishedRow({"image_auroc": 0.5}, 3, {})
     published = {"small": small, "broken": broken, "Other": other}
     monkeypatch.setitem(TABLES, "tiny-1", table)
-    monkeypatch.setitem(PUBLISHED, "tiny-1", PublishedTable("A paper, Table 1", published))
+    monkeypatch.setitem(FIGURES, "tiny-1", PublishedTable("A paper, Table 1", published))
     return config_file.parent
 
 

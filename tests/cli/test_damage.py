@@ -66,7 +66,7 @@ def without_seconds(log):
 
 def small_files(root):
     """List a file of each kind of a run and of its prepared data."""
-    names = ["run.json", "calibration.json", "metrics.jsonl"]
+    names = ["run.json", "metrics.jsonl", "model/model.json", "model/best.safetensors"]
     names = [root / "run" / name for name in names]
     for folder in ("checkpoints", "best"):
         step = max((root / "run" / folder).iterdir(), key=lambda path: int(path.name))

@@ -2,13 +2,12 @@
 
 import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
 
+import jaxflow
 from jaxflow.evaluation.calibration import Calibration, Decision, calibrate
-from jaxflow.files import read_sealed_json
 
 
 def read_decisions(path):
@@ -48,7 +47,7 @@ def test_the_image_threshold_that_is_given_decides(command, trained, images, tmp
 
 def test_another_score_decides_without_training_again(command, trained, images, tmp_path):
     outcome, scores, _ = predict(command, trained[0], images, tmp_path / "nll", "--score=nll")
-    threshold = read_sealed_json(trained[0] / "calibration.json")["best"]["nll"]["image_threshold"]
+    threshold = jaxflow.load(trained[0]).selections["best"].calibrations["nll"].image_threshold
     assert f"image threshold {threshold:.4g}" in outcome.out
     _, other, _ = predict(command, trained[0], images, tmp_path / "probability")
     assert scores != other
@@ -106,13 +105,16 @@ def test_a_choice_that_cannot_be_is_one_line(trained, mistake, images, tmp_path,
 
 def test_any_quantile_is_that_of_the_held_out_scores():
     maps = np.random.default_rng(0).normal(size=(40, 3, 4)).astype(np.float32)
-    kept = calibrate(maps, 0.95, 0.99)
+    kept = calibrate(maps, maps.max((1, 2)), 0.95, 0.99)
     for quantile in (0.5, 0.8, 0.95, 0.999):
-        assert kept.decided(Decision(quantile=quantile)) == calibrate(maps, quantile, 0.99)
+        assert kept.decided(Decision(quantile=quantile)) == calibrate(
+            maps, maps.max((1, 2)), quantile, 0.99
+        )
 
 
 def test_a_given_threshold_promises_nothing_and_says_what_the_held_out_images_do():
-    kept = calibrate(np.arange(4, dtype=np.float32).reshape(4, 1, 1), 0.5, 0.5)
+    scores = np.arange(4, dtype=np.float32)
+    kept = calibrate(scores.reshape(4, 1, 1), scores, 0.5, 0.5)
     decided = kept.decided(Decision(image_threshold=2.0))
     assert decided.expected_false_positive_rate is None
     assert (
@@ -131,11 +133,11 @@ def train(command, config_file, workdir, epochs):
 
 
 def parameters(workdir):
-    """Return the log without times, and the calibration: both tell every bit of the parameters."""
+    """Return the log without times, and the model's files, which hold every parameter."""
     log = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     for record in log:
         del record["seconds"]
-    return log, read_sealed_json(workdir / "calibration.json")
+    return log, {path.name: path.read_bytes() for path in (workdir / "model").iterdir()}
 
 
 def test_a_finished_run_goes_on_to_more_epochs_as_if_it_had_had_them(
@@ -151,17 +153,19 @@ def test_a_finished_run_goes_on_to_more_epochs_as_if_it_had_had_them(
     assert command("evaluate", f"--workdir={trained_copy}", "--pictures=0").code == 0
 
 
-def test_thresholds_of_other_parameters_are_not_used(
-    command, mistake, config_file, trained, trained_copy, images, tmp_path
+def test_while_a_run_goes_on_its_old_model_is_not_used(
+    command, mistake, config_file, trained_copy, images, tmp_path, monkeypatch
 ):
-    assert train(command, config_file, trained_copy, 3).code == 0
-    shutil.copy(trained[0] / "calibration.json", trained_copy / "calibration.json")
+    monkeypatch.setattr("jaxflow.train.fit", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(command, config_file, trained_copy, 3)
     for verb, more in (
         ("evaluate", []),
         ("predict", [f"--input={images}", f"--output={tmp_path / 'out'}"]),
     ):
-        line = mistake(verb, f"--workdir={trained_copy}", *more)
-        assert "training went on since" in line
+        assert "holds no run that was trained to its end" in mistake(
+            verb, f"--workdir={trained_copy}", *more
+        )
 
 
 def test_more_epochs_are_refused_where_the_learning_rate_depends_on_them(

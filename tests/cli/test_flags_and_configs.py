@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import jaxflow
-from jaxflow.checks import check_config
-from jaxflow.command_line import warn
-from jaxflow.config import KEYS, load_config, override
+from jaxflow.experiments.checks import check_config
+from jaxflow.experiments.command_line import warn
+from jaxflow.experiments.config import KEYS, load_config, override
 
 CONFIGS = sorted((Path(jaxflow.__file__).parents[1] / "configs").glob("*.py"))
 
@@ -136,7 +136,7 @@ def test_an_unknown_flag_is_answered_with_the_nearest(mistake, train_mistake):
         ("import nothing_of_that_name\n", ["line 1", "nothing_of_that_name"]),
         ("def get_config():\n\n    return 1 / 0\n", ["line 3", "ZeroDivisionError"]),
         (
-            "from jaxflow.config import default_config\ndef get_config():\n"
+            "from jaxflow.experiments.config import default_config\ndef get_config():\n"
             "    config = default_config()\n    config.data.nmae = 'folder'\n    return config\n",
             ["'data.nmae'", "did you mean data.name?"],
         ),

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from jaxflow import generate
-from jaxflow.detectors import Detector, FlowPyramid
+from jaxflow.detectors import FlowDetector, FlowPyramid
 from jaxflow.encoders import load_encoder
-from jaxflow.evaluation.generation_picture import Region
 from jaxflow.flows import CFlowDecoder, FastFlow2D
 from jaxflow.generate import region_mask
+from jaxflow.reports.generation_picture import Region
 
 REGION = Region(0.25, 0.5, 0.25, 0.25)
 
@@ -37,9 +37,9 @@ def perturbed(detector):
 
 def pyramids():
     flows = {
-        "fastflow": FlowPyramid(lambda: FastFlow2D(steps=2, kernel_sizes=(3,)), maps=1),
+        "fastflow": FlowPyramid(FastFlow2D(steps=2, kernel_sizes=(3,)), maps=1),
         "dense": FlowPyramid(
-            lambda: CFlowDecoder(steps=2, permutation="hard"),
+            CFlowDecoder(steps=2, permutation="hard"),
             maps=1,
             normalization="none",
             condition="position",
@@ -50,7 +50,7 @@ def pyramids():
 
 @pytest.mark.parametrize(("pyramid", "by_position"), pyramids())
 def test_the_inverse_restores_the_map_and_noise_stays_near_its_region(pyramid, by_position):
-    detector = Detector(load_encoder("resnet18", stages=(1,), weights="random"), pyramid)
+    detector = FlowDetector(load_encoder("resnet18", stages=(1,), weights="random"), pyramid)
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     found = generate.generate(
         detector,

@@ -42,7 +42,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(command, arguments, tmp_path)
     assert "saved; the same command goes on from there" in last
     step = int(last.split("at step ")[1].split()[0])
     assert 20 <= step < 200
-    assert not (tmp_path / "run/calibration.json").exists()
+    assert not (tmp_path / "run/model").exists()
     outcome = command("train", *arguments)
     assert outcome.code == 0, outcome
     assert f"going on from step {step} of 200" in outcome.out

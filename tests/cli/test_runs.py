@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from jaxflow.files import read_sealed_json
+import jaxflow
 
 METRICS = ["image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max"]
 
@@ -23,7 +23,7 @@ def train_again(command, config_file, workdir):
 def test_training_leaves_what_its_help_promises(trained):
     workdir, outcome = trained
     found = {path.name for path in workdir.iterdir()}
-    assert found == {"run.json", "checkpoints", "best", "metrics.jsonl", "calibration.json"}
+    assert found == {"run.json", "checkpoints", "best", "metrics.jsonl", "model"}
     assert f"python -m jaxflow.evaluate --workdir={workdir}" in outcome.out
     assert [line["step"] for line in read_log(workdir)] == [2, 4]
     assert all(line["validation_nll"] < 2 for line in read_log(workdir))
@@ -35,7 +35,7 @@ def test_training_a_finished_run_again_changes_nothing_and_says_so(
     def content(name):
         return (trained_copy / name).read_bytes()
 
-    names = ("run.json", "metrics.jsonl", "calibration.json")
+    names = ("run.json", "metrics.jsonl", "model/model.json", "model/last.safetensors")
     before = {name: content(name) for name in names}
     outcome = train_again(command, config_file, trained_copy)
     assert outcome.code == 0
@@ -56,10 +56,8 @@ def test_a_checkpoint_cut_short_is_passed_over_for_the_one_before(
     assert "going back to the one before" in outcome.out
     assert "going on from step 2 of 4" in outcome.out
     assert read_log(trained_copy) == read_log(trained[0])
-    calibrations = [
-        json.loads((d / "calibration.json").read_text()) for d in (trained_copy, trained[0])
-    ]
-    assert calibrations[0] == calibrations[1]
+    for path in (trained[0] / "model").iterdir():
+        assert (trained_copy / "model" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_workdir_of_another_config_is_left_alone_and_the_keys_are_named(
@@ -106,7 +104,7 @@ def test_evaluating_a_folder_without_a_run_says_how_to_get_one(mistake, tmp_path
 
 
 def test_evaluating_an_unfinished_run_says_how_to_finish_it(mistake, trained_copy):
-    (trained_copy / "calibration.json").unlink()
+    shutil.rmtree(trained_copy / "model")
     assert "the same train command goes on" in mistake("evaluate", f"--workdir={trained_copy}")
 
 
@@ -165,7 +163,7 @@ def test_an_evaluation_that_fails_midway_leaves_the_earlier_one_whole(
     def full(*_, **__):
         raise OSError(28, "No space left on device", str(folder / "index.html"))
 
-    monkeypatch.setattr("jaxflow.evaluation.run_report.write_report", full)
+    monkeypatch.setattr("jaxflow.reports.run_report.write_report", full)
     outcome = command("evaluate", f"--workdir={trained_copy}", "--pictures=3", "--quantile=0.5")
     assert outcome.code == 1
     assert "No space left" in outcome.err.splitlines()[-1]
@@ -234,7 +232,8 @@ def test_without_held_out_images_there_is_no_best_and_no_threshold(bare):
     results = json.loads((root / "run/evaluation/metrics.json").read_text())["results"]
     assert {row["selection"] for row in results} == {"last"}
     assert all("image_threshold" not in row["metrics"] for row in results)
-    assert read_sealed_json(root / "run/calibration.json") == {}
+    (selection,) = jaxflow.load(root / "run").selections.values()
+    assert selection.calibrations == {}
 
 
 def test_data_that_changed_since_training_are_refused(bare, mistake, image, tmp_path):

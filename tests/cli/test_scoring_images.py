@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import jaxflow
 from jaxflow.predict import find_images, name_images
 
 SAME = ("L.png", "LA.png", "RGB.png", "RGBA.png", "sixteen_bits.png", "sub/RGB.png")
@@ -77,9 +77,11 @@ def test_unreadable_images_are_reported_while_the_rest_go_on(scored):
 
 
 def test_decisions_follow_the_threshold_of_held_out_images(scored, trained):
-    calibration = json.loads((trained[0] / "calibration.json").read_text())["best"]["probability"]
+    threshold = (
+        jaxflow.load(trained[0]).selections["best"].calibrations["probability"].image_threshold
+    )
     for row in read_rows(scored[0] / "out").values():
-        above = float(row["anomaly_score_probability"]) >= calibration["image_threshold"]
+        above = float(row["anomaly_score_probability"]) >= threshold
         assert row["decision_probability"] == ("anomalous" if above else "normal")
 
 

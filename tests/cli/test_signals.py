@@ -78,7 +78,7 @@ def test_a_signal_at_any_moment_is_one_line(commands, verb, twice):
 def test_what_libraries_print_of_failures_in_passing_is_dropped():
     program = """
 import sys
-from jaxflow import signals
+from jaxflow.experiments import signals
 signals.leave_speaking_to_main()
 try:
     1 / 0

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxflow.data import DATASETS
-from jaxflow.data.mvtec import CATEGORIES, MvtecAd
+from jaxflow.data.sets.mvtec import CATEGORIES, MvtecAd
 from jaxflow.errors import DataWarning
 
 

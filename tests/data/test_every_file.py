@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxflow import command_line
 from jaxflow.data import load_dataset
 from jaxflow.errors import DataWarning, InputError
+from jaxflow.experiments import command_line
 from jaxflow.predict import find_images
 
 

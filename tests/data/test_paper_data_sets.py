@@ -2,11 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxflow.data import cflow_input_size
-from jaxflow.data.cifar10 import CATEGORIES as CLASSES
 from jaxflow.data.image import decode_image
-from jaxflow.data.mvtec import CATEGORIES
-from jaxflow.errors import InputError
+from jaxflow.data.sets.cifar10 import CATEGORIES as CLASSES
 
 
 def write(path, shape=(12, 10, 3), seed=0):
@@ -293,16 +290,3 @@ def test_cifar10_files_missing_cut_short_or_of_other_classes_are_refused(tmp_pat
     assert "an image of class 10, expected 0 to 9" in line("cifar10", root, category="bird")
     path.unlink()
     assert f"no file data_batch_3.bin in {root}; unpack" in line("cifar10", root, category="bird")
-
-
-# MVTec AD as CFLOW-AD reads it
-
-
-def test_cflow_input_sizes_are_those_published():
-    sizes = {category: cflow_input_size(category) for category in CATEGORIES}
-    small = {c for c, size in sizes.items() if size == 256}
-    assert small == {"cable", "capsule", "hazelnut", "metal_nut", "pill"}
-    assert {c for c, size in sizes.items() if size == 128} == {"transistor"}
-    assert sum(size == 512 for size in sizes.values()) == 9
-    with pytest.raises(InputError, match="no category 'cup'; there are bottle"):
-        cflow_input_size("cup")

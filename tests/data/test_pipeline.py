@@ -8,13 +8,13 @@ from jaxflow.data import (
     Example,
     Split,
     epoch_batches,
-    padded_batches,
     read_images,
     read_masks,
     train_iterator,
 )
 from jaxflow.data.image import resize_image
 from jaxflow.errors import InputError
+from jaxflow.parallel import padded_batches
 
 SIZE = (8, 12)
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from jaxflow.data import load_dataset
-from jaxflow.data.texture_defects import DEFECTS
-from jaxflow.data.texture_drawing import TEXTURES
-from jaxflow.data.textures import draw_example
+from jaxflow.data.sets.texture_defects import DEFECTS
+from jaxflow.data.sets.texture_drawing import TEXTURES
+from jaxflow.data.sets.textures import draw_example
 from jaxflow.errors import InputError
 
 

@@ -6,25 +6,22 @@ import numpy as np
 import pytest
 
 from jaxflow.detectors import (
-    MAXIMA,
-    NORMALIZATIONS,
     SCORES,
     USUAL_SCORES,
-    Detector,
+    FlowDetector,
     FlowPyramid,
-    anomaly_score,
     nll,
     probability,
     upsample,
 )
 from jaxflow.encoders import load_encoder
 from jaxflow.errors import InputError
-from jaxflow.flows import CFlowDecoder, FastFlow2D
+from jaxflow.flows import NORMALIZATIONS, CFlowDecoder, FastFlow2D
 
 SIZE = (32, 48)
 FLOWS = {
-    "fastflow": functools.partial(FastFlow2D, steps=1),
-    "cflow": functools.partial(CFlowDecoder, steps=1, permutation="hard"),
+    "fastflow": FastFlow2D(steps=1),
+    "cflow": CFlowDecoder(steps=1, permutation="hard"),
 }
 CONDITION = {"fastflow": ("none",), "cflow": ("position", 8)}
 
@@ -46,15 +43,21 @@ def build(perturb):
     @functools.cache
     def build(encoder, flow="fastflow", normalization="layer_norm"):
         pyramid = FlowPyramid(FLOWS[flow], len(encoder.channels), normalization, *CONDITION[flow])
-        detector = Detector(encoder, pyramid, tuple(SCORES))
+        detector = FlowDetector(encoder, pyramid, tuple(SCORES))
         variables = detector.init(jax.random.key(0), SIZE)
-        variables["constants"] = {
-            **variables["constants"],
-            MAXIMA: jnp.full(len(encoder.channels), -1.0),
-        }
+        constants = variables["constants"]
+        reference = jnp.full_like(constants["cflow_reference"], -1.0)
+        variables["constants"] = {**constants, "cflow_reference": reference}
         variables["params"] = perturb(variables["params"], 0.05)
-        scoring = jax.jit(detector.anomaly_maps)
-        return detector, variables, functools.partial(scoring, encoder.variables, variables)
+        return (
+            detector,
+            variables,
+            functools.partial(jax.jit(functools.partial(score, detector)), variables),
+        )
+
+    def score(detector, variables, images):
+        maps = detector.encoder(detector.encoder.variables, images)
+        return detector.score(variables, maps, images.shape[1:3])
 
     return build
 
@@ -71,15 +74,18 @@ def test_maps_are_the_means_of_the_upsampled_scores_at_odd_sizes(resnet18, image
     for name, formula in (("probability", probability), ("nll", nll)):
         expected = sum(upsample(formula(latent), size) for latent in latents) / 2
         assert expected.shape == (2, *size)
-        np.testing.assert_allclose(got[name], expected, 1e-4, 1e-5)
+        np.testing.assert_allclose(got[name].anomaly_map, expected, 1e-4, 1e-5)
+        np.testing.assert_array_equal(
+            got[name].anomaly_score, np.max(got[name].anomaly_map, (1, 2))
+        )
         assert np.asarray(expected).std() > 1e-3
 
 
 def test_another_encoder_feeds_the_same_flow(images, build):
     encoder = load_encoder("deit_tiny_distilled_patch16_224", stages=(0,), weights="random")
     maps = build(encoder)[2](images[:2])
-    assert maps["nll"].shape == (2, *SIZE)
-    assert np.isfinite(maps["nll"]).all()
+    assert maps["nll"].anomaly_map.shape == (2, *SIZE)
+    assert np.isfinite(maps["nll"].anomaly_map).all()
 
 
 @pytest.mark.parametrize(
@@ -90,24 +96,24 @@ def test_scores_do_not_depend_on_the_batch(resnet18, images, build, flow, normal
     together, turned = score(images), score(images[::-1])
     alone = score(images[5:6])
     for name in SCORES:
-        scale = np.abs(together[name]).max()
-        np.testing.assert_allclose(alone[name][0], together[name][5], 0, 1e-5 * scale)
-        np.testing.assert_allclose(turned[name][::-1], together[name], 0, 1e-5 * scale)
-        assert np.ptp(anomaly_score(together[name])) > 1e-3 * scale  # Images are told apart.
+        for one, back, all_of_them in zip(alone[name], turned[name], together[name], strict=True):
+            scale = np.abs(all_of_them).max()
+            np.testing.assert_allclose(one[0], all_of_them[5], 0, 1e-5 * scale)
+            np.testing.assert_allclose(back[::-1], all_of_them, 0, 1e-5 * scale)
+        scores = together[name].anomaly_score
+        assert np.ptp(scores) > 1e-3 * np.abs(scores).max()  # Images are told apart.
 
 
-def test_only_the_scores_asked_for_are_given(resnet18, images, build):
-    detector, variables, score = build(resnet18)
-    assert set(score(images[:1])) == set(SCORES)
-    only = jax.eval_shape(
-        lambda i: detector.anomaly_maps(resnet18.variables, variables, i, ("nll",)), images[:1]
-    )
-    assert set(only) == {"nll"}
-    usual = Detector(resnet18, detector.pyramid)
-    maps = jax.eval_shape(
-        lambda i: usual.anomaly_maps(resnet18.variables, variables, i), images[:1]
-    )
-    assert set(maps) == set(USUAL_SCORES)
+def test_only_the_scores_asked_for_are_given(resnet18, build):
+    pyramid = build(resnet18)[0].pyramid
+    maps = [
+        jax.ShapeDtypeStruct((1, *s, c), jnp.float32) for s, c in (((8, 12), 64), ((4, 6), 128))
+    ]
+    for scores in (USUAL_SCORES, ("nll",)):
+        detector = FlowDetector(resnet18, pyramid, scores)
+        variables = jax.eval_shape(lambda d=detector: d.init(jax.random.key(0), SIZE))
+        given = jax.eval_shape(lambda v, m, d=detector: d.score(v, m, SIZE), variables, maps)
+        assert set(given) == set(scores)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +126,10 @@ def test_only_the_scores_asked_for_are_given(resnet18, images, build):
 def test_unknown_condition_is_refused(resnet18, choice, message):
     pyramid = FlowPyramid(FLOWS["cflow"], 2, "none", **choice)
     with pytest.raises(ValueError, match=f"^{message}"):
-        jax.eval_shape(lambda: Detector(resnet18, pyramid).init(jax.random.key(0), SIZE))
+        jax.eval_shape(lambda: FlowDetector(resnet18, pyramid).init(jax.random.key(0), SIZE))
 
 
 def test_size_that_the_encoder_cannot_take_is_refused(resnet18):
-    detector = Detector(resnet18, FlowPyramid(FLOWS["fastflow"], maps=2))
+    detector = FlowDetector(resnet18, FlowPyramid(FLOWS["fastflow"], maps=2))
     with pytest.raises(InputError, match="input size 4 x 48: too small for resnet18"):
         detector.init(jax.random.key(0), (4, 48))

@@ -1,14 +1,12 @@
-import functools
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from jaxflow.detectors import NORMALIZATIONS, FlowPyramid, channel_statistics, set_statistics
-from jaxflow.flows import FastFlow2D
+from jaxflow.detectors import FlowDetector, FlowPyramid
+from jaxflow.flows import NORMALIZATIONS, FastFlow2D
+from jaxflow.training import run_passes
 
 
 @pytest.fixture
@@ -20,13 +18,28 @@ def maps():
 def normalize(name, x, variables=None):
     module = NORMALIZATIONS[name]()
     variables = module.init(jax.random.key(0), x) if variables is None else variables
-    return module.apply(variables, x)
+    return module.apply(variables, x, method="forward_and_log_det")
+
+
+def learn_moments(*maps, batch=4):
+    """Run the passes of a standardizing detector; return the constants of each map."""
+    pyramid = FlowPyramid(FastFlow2D(steps=1), len(maps), "standardize")
+    (each,) = FlowDetector(None, pyramid).before
+    variables = {"params": {}, "constants": {"flows_0": {}}}
+    batches = []
+    for start in range(0, len(maps[0]), batch):
+        part = [m[start : start + batch] for m in maps]
+        filled = [np.concatenate([p, np.repeat(p[-1:], batch - len(p), 0)]) for p in part]
+        batches.append((filled, np.arange(batch) < len(part[0])))
+    learned = run_passes([each], {"last": variables}, batches)["last"]["constants"]
+    assert "flows_0" in learned
+    return [learned[f"normalizations_{i}"] for i in range(len(maps))]
 
 
 def test_none_leaves_the_map(maps):
     got, log_det = normalize("none", maps)
     np.testing.assert_array_equal(got, maps)
-    assert log_det == 0.0
+    np.testing.assert_array_equal(log_det, np.zeros(maps.shape[:3]))
 
 
 @pytest.mark.parametrize("name", ["layer_norm", "layer_norm_affine"])
@@ -34,7 +47,7 @@ def test_layer_norm_equals_numpy_and_counts_no_log_det(maps, name):
     got, log_det = normalize(name, maps)
     mean, var = maps.mean((1, 2, 3), keepdims=True), maps.var((1, 2, 3), keepdims=True)
     np.testing.assert_allclose(got, (maps - mean) / np.sqrt(var + 1e-5), 1e-4, 1e-5)
-    assert log_det == 0.0
+    np.testing.assert_array_equal(log_det, np.zeros(maps.shape[:3]))
 
 
 def test_affine_scales_and_shifts_every_position(maps):
@@ -46,18 +59,20 @@ def test_affine_scales_and_shifts_every_position(maps):
 
 
 def test_standardize_equals_numpy(maps):
-    mean, std = channel_statistics(maps)
+    (constants,) = learn_moments(maps)
+    mean, std = constants["mean"], constants["std"]
     np.testing.assert_allclose(mean, maps.mean((0, 1, 2)), 1e-5)
     np.testing.assert_allclose(std, maps.std((0, 1, 2)), 1e-5)
     got, log_det = normalize("standardize", maps, {"constants": {"mean": mean, "std": std}})
     np.testing.assert_allclose(got, stats.zscore(maps, axis=(0, 1, 2)), 1e-4, 1e-5)
-    np.testing.assert_allclose(log_det, -np.log(std).sum(), 1e-6)
+    np.testing.assert_allclose(log_det, np.full(maps.shape[:3], -np.log(std).sum()), 1e-6)
 
 
 def test_statistics_hold_far_from_zero_and_for_a_constant_channel():
     maps = np.random.default_rng(4).standard_normal((50, 2, 2, 2)).astype(np.float32) + 1000.0
     maps[..., 1] = 3.0
-    mean, std = channel_statistics(maps)
+    (constants,) = learn_moments(maps)
+    mean, std = constants["mean"], constants["std"]
     np.testing.assert_allclose(std[0], maps[..., 0].astype(np.float64).std(), 1e-4)
     np.testing.assert_allclose([mean[1], std[1]], [3.0, 1e-5], 1e-6)
 
@@ -65,19 +80,19 @@ def test_statistics_hold_far_from_zero_and_for_a_constant_channel():
 @pytest.mark.parametrize("name", ["none", "standardize"])
 def test_likelihood_is_exact_for_the_encoders_own_features(perturb, name):
     with jax.enable_x64(True):
-        flow = functools.partial(FastFlow2D, steps=1, param_dtype=jnp.float64)
+        flow = FastFlow2D(steps=1, param_dtype=jnp.float64)
         pyramid = FlowPyramid(flow, maps=1, normalization=name)
         x = jax.random.normal(jax.random.key(1), (2, 3, 4), jnp.float64)
         variables = jax.jit(pyramid.init)(jax.random.key(0), [x[None]])
         constants = dict(variables["constants"])
         if name == "standardize":
-            std = (np.array([0.5, 2.0, 3.0, 0.1]), np.array([0.2, 5.0, 1.5, 0.7]))
-            constants = set_statistics(constants, [std])
+            mean, std = np.array([0.5, 2.0, 3.0, 0.1]), np.array([0.2, 5.0, 1.5, 0.7])
+            constants["normalizations_0"] = {"mean": mean, "std": std}
         variables = {"params": perturb(variables["params"]), "constants": constants}
 
         @jax.jit
         def latent(x):
-            return pyramid.apply(variables, [x[None]])[0]
+            return pyramid.apply(variables, [x[None]], method="latents")[0]
 
         jacobian = jax.jit(jax.jacobian(lambda x: latent(x).z[0]))(x).reshape(x.size, x.size)
         log_det = np.linalg.slogdet(jacobian)[1]
@@ -86,27 +101,22 @@ def test_likelihood_is_exact_for_the_encoders_own_features(perturb, name):
         assert abs(log_det) > 0.1
 
 
-def test_statistics_go_to_the_map_they_are_of():
-    flow = functools.partial(FastFlow2D, steps=1, output_init=nn.initializers.zeros)
-    pyramid = FlowPyramid(flow, maps=2, normalization="standardize")
-    maps = [jnp.ones((1, 2, 2, 2)), jnp.ones((1, 1, 1, 3))]
-    variables = jax.jit(pyramid.init)(jax.random.key(0), maps)
-    statistics = [(np.zeros(2), np.full(2, 2.0)), (np.zeros(3), np.full(3, 4.0))]
-    filled = set_statistics(variables["constants"], statistics)
-    assert jax.tree.structure(filled) == jax.tree.structure(dict(variables["constants"]))
-    latents = jax.jit(pyramid.apply)({**variables, "constants": filled}, maps)
-    # With zero kernels the flow itself has log_det 0.
-    for latent, expected in zip(latents, (-2 * np.log(2.0), -3 * np.log(4.0)), strict=True):
-        np.testing.assert_allclose(latent.log_det, np.full_like(latent.log_det, expected), 1e-5)
+def test_moments_go_to_the_map_they_are_of():
+    first, second = np.zeros((4, 2, 2, 2), np.float32), np.zeros((4, 1, 1, 3), np.float32)
+    first[:2], second[:2] = 4.0, 8.0
+    constants = learn_moments(first, second, batch=3)
+    for each, std, channels in zip(constants, (2.0, 4.0), (2, 3), strict=True):
+        np.testing.assert_allclose(each["mean"], np.full(channels, std), 1e-6)
+        np.testing.assert_allclose(each["std"], np.full(channels, std), 1e-6)
 
 
 def test_unknown_normalization_names_the_choices():
-    pyramid = FlowPyramid(FastFlow2D, maps=1, normalization="batch_norm")
+    pyramid = FlowPyramid(FastFlow2D(), maps=1, normalization="batch_norm")
     message = "normalization must be one of none, layer_norm, layer_norm_affine, standardize, got"
     with pytest.raises(ValueError, match=message):
         pyramid.init(jax.random.key(0), [jnp.ones((1, 2, 2, 2))])
 
 
 def test_another_number_of_maps_is_refused():
-    with pytest.raises(ValueError, match="^expected 2 feature maps, got 1"):
-        FlowPyramid(FastFlow2D, maps=2).init(jax.random.key(0), [jnp.ones((1, 2, 2, 2))])
+    with pytest.raises(ValueError, match="must hold 2 maps, got 1"):
+        FlowPyramid(FastFlow2D(), maps=2).init(jax.random.key(0), [jnp.ones((1, 2, 2, 2))])

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from jaxflow.errors import InputError
-from jaxflow.evaluation import heatmaps, pictures
-from jaxflow.evaluation.curves import histogram_figure, roc_figure
+from jaxflow.evaluation.calibration import Scale, heatmap_scale
 from jaxflow.evaluation.metrics import roc_points
+from jaxflow.reports import heatmaps, pictures
+from jaxflow.reports.curves import histogram_figure, roc_figure
 
-SCALE = pictures.Scale(low=0.0, high=2.0, pixel_threshold=1.0, image_threshold=1.5)
+SCALE = Scale(low=0.0, high=2.0, pixel_threshold=1.0, image_threshold=1.5)
 
 
 def example(height=40, width=60, score=1.8, **changes):
@@ -20,7 +21,7 @@ def example(height=40, width=60, score=1.8, **changes):
     mask = np.zeros((height, width), bool)
     mask[10:20, 30:45] = True
     anomaly_map = np.where(mask, 1.8, 0.0).astype(np.float32)
-    made = pictures.Example("good/$1_ 件.png", image, anomaly_map, score, mask, 1, "scratch")
+    made = pictures.ScoredImage("good/$1_ 件.png", image, anomaly_map, score, mask, 1, "scratch")
     return dataclasses.replace(made, **changes)
 
 
@@ -36,16 +37,16 @@ def test_normalise_maps_the_ends_and_cuts_what_lies_outside():
 
 def test_scale_puts_the_threshold_in_the_middle():
     maps = np.random.default_rng(0).normal(size=(4, 20, 20)).astype(np.float32)
-    low, high = heatmaps.heatmap_scale(maps, threshold=3.0)
+    low, high = heatmap_scale(maps, threshold=3.0)
     assert low == pytest.approx(np.median(maps), abs=1e-6)
     assert (low + high) / 2 == pytest.approx(3.0)
-    low, high = heatmaps.heatmap_scale(maps)
+    low, high = heatmap_scale(maps)
     assert (low + high) / 2 == pytest.approx(np.quantile(maps, 0.999), rel=1e-5)
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1e6])
 def test_scale_of_constant_maps_can_be_drawn(value):
-    low, high = heatmaps.heatmap_scale(np.full((2, 3, 3), value))
+    low, high = heatmap_scale(np.full((2, 3, 3), value))
     assert low < high
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from jaxflow import files
 from jaxflow.errors import InputError
-from jaxflow.evaluation.report import Picture, write_report
-from jaxflow.evaluation.tables import (
+from jaxflow.reports.page import Picture, write_report
+from jaxflow.reports.tables import (
     ResultRow,
     ScoresFile,
     format_table,

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,109 +15,191 @@ from jaxflow.flows import (
     CFlowDecoder,
     Chain,
     ConvConditioner,
-    CouplingStep,
+    Coupling,
     DenseConditioner,
     FastFlow2D,
+    GlobalAffine,
+    Haar,
+    HardPermutation,
+    Identity,
+    Inverse,
+    LayerNorm,
+    PerMap,
+    SoftPermutation,
+    Split,
+    Squeeze,
+    Standardize,
 )
 
-QUICK = {"xla_backend_optimization_level": 0}
+
+def _known(options):
+    """Return those of XLA's options that this version has."""
+    known = {}
+    for name, value in options.items():
+        try:
+            jax.jit(jnp.sin, compiler_options={name: value}).lower(1.0).compile()
+        except jax.errors.JaxRuntimeError:
+            continue
+        known[name] = value
+    return known
+
+
+# Small programs compile five times faster.
+QUICK = _known(
+    {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+        "xla_cpu_use_fusion_emitters": False,
+    }
+)
+# Small, and the same for most: whatever runs without jit is then compiled once for all.
+MAP, VECTOR = (2, 4, 4), (4,)
+TWO_MAPS = ((2, 4, 4), (1, 2, 4))
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A flow of the dict: `make(dtype)` builds it, shapes are those of one input."""
+    """A flow of the dict.
+
+    `make(dtype)` builds it. Shapes are those of one input, or a tuple of such shapes; log_det is
+    "varying" with the input, "constant" or "zero"; a deep flow repeats the code of others and is
+    only tested for exactness.
+    """
 
     make: Callable
-    shape: tuple[int, ...] = (3, 4, 6)
-    condition: tuple[int, ...] | None = None
-    affine: bool = True
-    steps: int = 2
-
-    @property
-    def is_map(self):
-        return len(self.shape) == 3
+    shape: tuple = MAP
+    condition: tuple | None = None
+    log_det: str = "varying"
+    deep: bool = False
 
 
-def _fastflow(**kwargs):
-    return lambda dtype: FastFlow2D(param_dtype=dtype, **kwargs)
+def _fastflow(**options):
+    return lambda dtype: FastFlow2D(param_dtype=dtype, **options)
 
 
-def _cflow(**kwargs):
-    return lambda dtype: CFlowDecoder(param_dtype=dtype, **kwargs)
+def _cflow(**options):
+    return lambda dtype: CFlowDecoder(param_dtype=dtype, **options)
 
 
-def _step(conditioner, **kwargs):
-    return lambda dtype: CouplingStep(
-        functools.partial(conditioner, param_dtype=dtype), param_dtype=dtype, **kwargs
-    )
+def _conv(dtype, **options):
+    return Coupling(ConvConditioner(param_dtype=dtype), **options)
+
+
+def _dense(dtype, **options):
+    return Coupling(DenseConditioner(param_dtype=dtype), **options)
+
+
+def _step(dtype):
+    return Chain([_conv(dtype), GlobalAffine(dtype), SoftPermutation(dtype)])
 
 
 def _mixed_chain(dtype):
-    return Chain(
-        [
-            FastFlow2D(steps=1, param_dtype=dtype),
-            _step(ConvConditioner, permutation="soft")(dtype),
-            FastFlow2D(steps=1, coupling="additive", param_dtype=dtype),
-        ]
-    )
+    additive = FastFlow2D(steps=1, coupling="additive", param_dtype=dtype)
+    return Chain([FastFlow2D(steps=1, param_dtype=dtype), Chain([Identity(), additive])])
+
+
+def _cross_grid_chain(dtype):
+    return Chain([_dense(dtype), Squeeze(), GlobalAffine(dtype), Inverse(Haar()), _conv(dtype)])
+
+
+def _multi_scale(dtype):
+    coarser = Chain([Squeeze(), _dense(dtype)])
+    parts = PerMap([SoftPermutation(dtype), coarser])
+    return Chain([GlobalAffine(dtype), Squeeze(), _conv(dtype), Split(), parts])
+
+
+def _per_map(dtype):
+    return PerMap(CFlowDecoder(steps=1, param_dtype=dtype), maps=2)
 
 
 FLOWS = {
+    "identity": Member(lambda dtype: Identity(), log_det="zero"),
+    "identity_of_two_maps": Member(lambda dtype: Identity(), TWO_MAPS, log_det="zero"),
+    "global_affine": Member(GlobalAffine, log_det="constant"),
+    "hard_permutation": Member(lambda dtype: HardPermutation(), log_det="zero"),
+    "soft_permutation": Member(SoftPermutation, log_det="zero"),
+    "standardize": Member(lambda dtype: Standardize(), log_det="constant"),
+    "layer_norm": Member(lambda dtype: LayerNorm(), log_det="zero"),
+    "layer_norm_affine": Member(lambda dtype: LayerNorm(affine=True), log_det="zero"),
+    "squeeze": Member(lambda dtype: Squeeze(), log_det="zero"),
+    "haar": Member(lambda dtype: Haar(), log_det="zero"),
+    "split": Member(lambda dtype: Split(), log_det="zero"),
+    "split_in_three": Member(lambda dtype: Split(3), (2, 6), log_det="zero"),
+    "join": Member(lambda dtype: Inverse(Split()), (MAP, MAP), log_det="zero"),
+    "conv_coupling": Member(_conv),
+    "dense_coupling": Member(functools.partial(_dense, clamp=1.0), VECTOR, condition=(2,)),
+    "additive_coupling": Member(functools.partial(_conv, coupling="additive"), log_det="zero"),
+    "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
+    "step_of_parts": Member(_step),
+    "mixed_chain": Member(_mixed_chain),
+    "cross_grid_chain": Member(_cross_grid_chain),
+    "multi_scale": Member(_multi_scale, (4, 4, 2)),
+    "per_map": Member(_per_map, TWO_MAPS, ((2, 4, 4), (1, 2, 4))),
     "fastflow_3_1": Member(_fastflow(steps=2, kernel_sizes=(3, 1))),
-    "fastflow_3_3": Member(_fastflow(steps=2, kernel_sizes=(3, 3))),
-    "fastflow_odd_channels": Member(_fastflow(steps=2, kernel_sizes=(3,)), shape=(4, 3, 5)),
-    "fastflow_two_channels": Member(_fastflow(steps=2, hidden_ratio=3.0), shape=(3, 3, 2)),
-    "fastflow_hidden_half": Member(_fastflow(steps=2, hidden_ratio=0.5)),
-    "fastflow_kernel_5": Member(_fastflow(steps=1, kernel_sizes=(5,)), steps=1),
-    "fastflow_unit_slope_tanh": Member(_fastflow(steps=2, log_scale="unit_slope_tanh")),
-    "fastflow_soft": Member(_fastflow(steps=2, permutation="soft")),
-    "fastflow_additive": Member(_fastflow(steps=2, coupling="additive"), affine=False),
-    "fastflow_conditional": Member(_fastflow(steps=2), condition=(3, 4, 2)),
-    "fastflow_20_steps": Member(_fastflow(steps=20), shape=(2, 3, 6), steps=20),
-    "conv_step": Member(_step(ConvConditioner), steps=1),
-    "dense_step": Member(_step(DenseConditioner), shape=(7,), steps=1),
-    "mixed_chain": Member(_mixed_chain, steps=3),
-    "cflow": Member(_cflow(steps=2), shape=(6,), condition=(8,)),
-    "cflow_odd_channels": Member(_cflow(steps=2), shape=(7,), condition=(4,)),
-    "cflow_on_a_map": Member(_cflow(steps=2), shape=(2, 3, 6), condition=(2, 3, 4)),
-    "cflow_20_steps": Member(_cflow(steps=20), shape=(6,), condition=(4,), steps=20),
-    "uflow": Member(_cflow(steps=2), shape=(6,)),
-    "uflow_additive": Member(_cflow(steps=2, coupling="additive"), shape=(6,), affine=False),
+    "fastflow_odd_soft": Member(
+        _fastflow(steps=1, kernel_sizes=(3,), permutation="soft", log_scale="unit_slope_tanh"),
+        (2, 4, 5),
+    ),
+    "fastflow_two_channels": Member(
+        _fastflow(steps=1, kernel_sizes=(5,), hidden_ratio=3.0), (3, 3, 2)
+    ),
+    "fastflow_half_additive": Member(
+        _fastflow(steps=1, hidden_ratio=0.5, coupling="additive"), log_det="constant"
+    ),
+    "fastflow_conditional": Member(_fastflow(steps=1, kernel_sizes=(3, 3)), condition=(2, 4, 2)),
+    "fastflow_20_steps": Member(_fastflow(steps=20), (2, 3, 6), deep=True),
+    "cflow": Member(_cflow(steps=2), VECTOR, condition=(8,)),
+    "cflow_on_a_map": Member(_cflow(steps=1), (2, 4, 5), condition=(2, 4, 4)),
+    "uflow_hard": Member(_cflow(steps=1, permutation="hard"), VECTOR),
+    "uflow_additive": Member(_cflow(steps=1, coupling="additive"), VECTOR, log_det="constant"),
+    "cflow_20_steps": Member(_cflow(steps=20), (6,), condition=(4,), deep=True),
+}
+BIJECTIONS = {name: m for name, m in FLOWS.items() if m.make(np.float32).bijective}
+
+
+# Name of a variable -> a draw of it, (random numbers, shape) -> array.
+DRAWS = {
+    "kernel": lambda rng, shape: rng.standard_normal(shape) * float(np.prod(shape[:-1])) ** -0.5,
+    "bias": lambda rng, shape: 0.3 * rng.standard_normal(shape),
+    "theta": lambda rng, shape: 9.98 + rng.standard_normal(shape),
+    "offset": lambda rng, shape: 0.3 * rng.standard_normal(shape),
+    "scale": lambda rng, shape: rng.uniform(0.5, 2.0, shape),
+    "mean": lambda rng, shape: 0.3 * rng.standard_normal(shape),
+    "std": lambda rng, shape: rng.uniform(0.5, 2.0, shape),
+    "index": lambda rng, shape: rng.permutation(shape[0]),
+    "rotation": lambda rng, shape: np.linalg.qr(rng.standard_normal(shape))[0],
 }
 
 
-def perturb(params):
-    """Add noise, drawn from each leaf's name, to every parameter: away from the identity."""
+def _is_shape(value):
+    return isinstance(value, tuple) and not any(isinstance(each, tuple) for each in value)
 
-    def move(path, leaf):
-        rng = np.random.default_rng(zlib.crc32(jax.tree_util.keystr(path).encode()))
-        size = 0.3 if leaf.ndim == 1 else float(np.prod(leaf.shape[:-1])) ** -0.5
-        return leaf + jnp.asarray(size * rng.standard_normal(leaf.shape), leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(move, params)
+def draw(shape, batch=2, seed=0):
+    """Draw f64[batch, *shape], or a tuple of such arrays where shape is one; None stays None."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda s: rng.standard_normal((batch, *s)), shape, is_leaf=_is_shape)
 
 
 @dataclasses.dataclass
 class Case:
-    """A perturbed flow with a batch of 2 inputs, in one dtype; `with case.precision():` first.
+    """A flow with drawn variables and a batch of 2 inputs, in one dtype.
 
-    `run` and `run_back` are jitted: (params, x, condition) to (z, log_det) and its inverse.
+    What is computed in float64 stands in `with case.precision():`. `run` and `run_back` are jitted:
+    (params, x, condition) to (z, log_det) and its inverse.
     """
 
     member: Member
     dtype: type
-    flow: object
-    start: dict
+    flow: Any
     variables: dict
-    x: jax.Array
-    condition: jax.Array | None
+    x: Any
+    condition: Any
 
     def __post_init__(self):
         back = functools.partial(self.on_params, method="inverse_and_log_det")
-        # The error bounds of float32 are those of the default compiler.
-        options = QUICK if self.dtype == np.float64 else None
-        self.run = jax.jit(self.on_params, compiler_options=options)
-        self.run_back = jax.jit(back, compiler_options=options)
+        self.run = jax.jit(self.on_params, compiler_options=QUICK)
+        self.run_back = jax.jit(back, compiler_options=QUICK)
 
     def precision(self):
         return jax.enable_x64(self.dtype == np.float64)
@@ -125,9 +208,24 @@ class Case:
     def params(self):
         return self.variables["params"]
 
+    @property
+    def first(self):
+        """The first input, and its condition, as batches of one."""
+        return jax.tree.map(lambda a: a[:1], (self.x, self.condition))
+
+    @functools.cached_property
+    def outputs(self):
+        """The shapes and dtypes of z and log_det."""
+        return jax.eval_shape(self.on_params, self.params, self.x, self.condition)
+
     def on_params(self, params, x, condition, method="forward_and_log_det"):
         variables = {**self.variables, "params": params}
         return self.flow.apply(variables, x, condition, method=method)
+
+    def log_prob(self, params, x, condition):
+        """Return the log-likelihood of all inputs together."""
+        values = self.on_params(params, x, condition, method="log_prob")
+        return sum(value.sum() for value in jax.tree.leaves(values))
 
     def forward(self, x):
         return self.run(self.params, x, self.condition)
@@ -136,21 +234,33 @@ class Case:
         return self.run_back(self.params, z, self.condition)
 
 
+def draw_variables(flow, x, condition):
+    """Draw variables far from the start, where a flow is all but the identity; compiles nothing."""
+
+    def draw(path, leaf):
+        rng = np.random.default_rng(zlib.crc32(jax.tree_util.keystr(path).encode()))
+        return jnp.asarray(DRAWS[path[-1].key](rng, leaf.shape), leaf.dtype)
+
+    shapes = jax.eval_shape(flow.init, jax.random.key(0), x, condition)
+    variables = jax.tree_util.tree_map_with_path(draw, dict(shapes))
+    return {"params": {}, "constants": {}, **variables}
+
+
 @functools.cache
 def _build(member, dtype):
     with jax.enable_x64(dtype == np.float64):
-        rng = np.random.default_rng(0)
-        x = jnp.asarray(rng.standard_normal((2, *member.shape)), dtype)
-        condition = None
-        if member.condition is not None:
-            condition = jnp.asarray(rng.standard_normal((2, *member.condition)), dtype)
         flow = member.make(dtype)
-        # Many steps initialize faster without jit: they repeat the same few operations.
-        init = flow.init if member.steps > 3 else jax.jit(flow.init, compiler_options=QUICK)
-        variables = init(jax.random.key(1), x, condition)
-        start = variables["params"]
-        variables = {**variables, "params": perturb(start)}
-        return Case(member, dtype, flow, start, variables, x, condition)
+        x, condition = draw(member.shape), draw(member.condition, seed=1)
+        x, condition = (jax.tree.map(lambda a: jnp.asarray(a, dtype), v) for v in (x, condition))
+        return Case(member, dtype, flow, draw_variables(flow, x, condition), x, condition)
+
+
+@pytest.fixture(autouse=True)
+def _quick_compiler():
+    """Compile without optimization what names no options, such as every operation without jit."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture
@@ -161,7 +271,7 @@ def build():
 
 @pytest.fixture
 def quick():
-    """Give compiler options under which small programs compile three times faster."""
+    """Give compiler options under which small programs compile faster."""
     return QUICK
 
 
@@ -171,12 +281,22 @@ def flows():
     return FLOWS
 
 
-@pytest.fixture(name="perturb")
-def _perturb():
-    return perturb
+@pytest.fixture(name="draw")
+def _draw():
+    return draw
+
+
+@pytest.fixture(name="draw_variables")
+def _draw_variables():
+    return draw_variables
 
 
 def pytest_generate_tests(metafunc):
-    """Run a test that asks for `member` over the whole dict."""
-    if "member" in metafunc.fixturenames:
-        metafunc.parametrize("member", FLOWS.values(), ids=FLOWS.keys())
+    """Run a test over the dict: `member` is each flow, `bijection` each with an inverse.
+
+    `shallow` is each but the deep ones.
+    """
+    shallow = {name: member for name, member in FLOWS.items() if not member.deep}
+    for name, members in {"member": FLOWS, "bijection": BIJECTIONS, "shallow": shallow}.items():
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, members.values(), ids=members.keys())

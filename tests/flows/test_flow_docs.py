@@ -6,6 +6,7 @@ import pkgutil
 import pytest
 
 import jaxflow.flows
+import jaxflow.flows.distrax
 
 MODULES = ["jaxflow.flows"] + [
     f"jaxflow.flows.{module.name}" for module in pkgutil.iter_modules(jaxflow.flows.__path__)
@@ -18,23 +19,25 @@ def test_examples_in_the_docstrings_hold(name):
     assert result.failed == 0
 
 
-def test_the_two_flows_have_examples():
+def test_the_main_names_have_examples():
     finder = doctest.DocTestFinder(recurse=False)
-    for flow in (jaxflow.flows.FastFlow2D, jaxflow.flows.CFlowDecoder):
-        assert finder.find(flow)[0].examples
+    for name in ("Bijection", "CFlowDecoder", "Chain", "Coupling", "FastFlow2D", "PerMap"):
+        assert finder.find(getattr(jaxflow.flows, name))[0].examples
 
 
-@pytest.mark.parametrize("name", jaxflow.flows.__all__)
-def test_every_public_name_is_documented(name):
-    value = getattr(jaxflow.flows, name)
-    if not callable(value):
-        return
+PUBLIC = [getattr(jaxflow.flows, name) for name in jaxflow.flows.__all__]
+PUBLIC = [value for value in PUBLIC if callable(value)]
+PUBLIC += [jaxflow.flows.distrax.FlowBijector, jaxflow.flows.distrax.flow_distribution]
+
+
+@pytest.mark.parametrize("value", PUBLIC, ids=lambda value: value.__name__)
+def test_every_public_name_is_documented(value):
     assert inspect.getdoc(value)
     if inspect.isclass(value):
         fields = getattr(value, "__dataclass_fields__", {})  # The class docstring has these.
         for method, function in vars(value).items():
             if inspect.isfunction(function) and not (method.startswith("_") or method in fields):
-                assert function.__doc__, f"{name}.{method}"
+                assert function.__doc__, f"{value.__name__}.{method}"
 
 
 def test_all_lists_every_public_name():

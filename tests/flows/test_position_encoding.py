@@ -36,14 +36,19 @@ def test_every_position_has_its_own_code():
     assert distance[~np.eye(len(code), dtype=bool)].min() > 0.5
 
 
-def test_one_code_serves_every_image_of_a_batch(perturb):
+def test_one_code_serves_every_image_of_a_batch(draw_variables):
     code = position_encoding(3, 4, 8)
     x = jnp.broadcast_to(jax.random.normal(jax.random.key(0), (6,)), (2, 3, 4, 6))
     decoder = CFlowDecoder(steps=2)
-    variables = decoder.init(jax.random.key(1), x, code)
-    variables = {**variables, "params": perturb(variables["params"])}
-    z = decoder.apply(variables, x, code)
+    variables = draw_variables(decoder, x, code)
+    apply = jax.jit(decoder.apply)
+    z = apply(variables, x, code)
     np.testing.assert_array_equal(z[0], z[1])
     spread = jnp.broadcast_to(code, (2, *code.shape))
-    np.testing.assert_allclose(z, decoder.apply(variables, x, spread), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(z, apply(variables, x, spread), rtol=1e-6, atol=1e-6)
     assert np.ptp(z[0], axis=(0, 1)).min() > 1e-3
+
+
+def test_the_code_promotes_no_rank():
+    with jax.numpy_rank_promotion("raise"):
+        assert position_encoding(2, 3, 8).shape == (2, 3, 8)

@@ -92,6 +92,7 @@ def interrupt_at():
         def __init__(self, batches, number):
             self._batches, self._left = batches, number
             self.get_state, self.set_state = batches.get_state, batches.set_state
+            self.frozen, self.encode = batches.frozen, batches.encode
 
         def __next__(self):
             self._left -= 1

@@ -16,7 +16,7 @@ def split(tiny):
 
 
 def test_kept_features_come_in_the_order_of_images(tiny, encoder, split):
-    images = ImageBatches(split, tiny.SIZE, batch_size=4, seed=7)
+    images = ImageBatches(encoder, split, tiny.SIZE, batch_size=4, seed=7)
     features = FeatureBatches(KeptFeatures(encoder, split, tiny.SIZE), batch_size=4, seed=7)
     for _ in range(5):  # Two epochs of two, and one more.
         expected = encoder(encoder.variables, next(images))
@@ -68,10 +68,10 @@ def test_no_images_held_out_is_no_error(tiny, encoder):
 def test_validation_is_the_mean_over_images_whatever_the_batch(
     tiny, kept, encoder, split, batch_size
 ):
-    def objective(variables, frozen, batch, key):
+    def objective(variables, batch, key):
         return None, batch.mean((1, 2, 3))
 
     maps = KeptFeatures(encoder, split, tiny.SIZE).maps[0].copy()
-    validate = make_validation(objective, {}, lambda i: maps[i], 5, batch_size)
+    validate = make_validation(objective, lambda i: maps[i], 5, batch_size)
     state = jax.tree.map(lambda x: x[None], kept.state)
     np.testing.assert_allclose(validate(state), maps[:5].mean(), 1e-5)

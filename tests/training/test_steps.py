@@ -1,5 +1,3 @@
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,6 @@ from jaxflow.training import (
     Checkpoints,
     create_state,
     make_train_step,
-    nll_objective,
 )
 
 
@@ -87,22 +84,21 @@ def test_step_is_adam_on_the_mean_over_images_of_the_sum_over_dimensions(tiny, k
 
 def test_gradient_equals_finite_differences(tiny):
     with jax.enable_x64(True):
-        flow = functools.partial(
-            tiny.FastFlow2D,
+        flow = tiny.FastFlow2D(
             steps=1,
             param_dtype=jnp.float64,
             output_init=nn.initializers.normal(0.5),
         )
-        detector = tiny.Detector(tiny.make_encoder(), tiny.FlowPyramid(flow, maps=1))
+        detector = tiny.FlowDetector(tiny.make_encoder(), tiny.FlowPyramid(flow, maps=1))
         maps = (jax.random.normal(jax.random.key(1), (2, 3, 4, 4), jnp.float64),)
         variables = jax.jit(detector.pyramid.init)(jax.random.key(0), maps)
         flat, unravel = jax.flatten_util.ravel_pytree(variables["params"])
-        objective = nll_objective(detector, kept_features=True)
+        objective = detector.objective
 
         @jax.jit
         def loss(flat):
             now = {"params": unravel(flat), "constants": variables["constants"]}
-            return objective(now, {}, maps, jax.random.key(2))[0].mean()
+            return objective(now, maps, jax.random.key(2))[0].mean()
 
         direction = jax.random.normal(jax.random.key(3), flat.shape, flat.dtype)
         step = 1e-5 * direction
@@ -123,13 +119,13 @@ def test_loss_falls_and_constants_stay(tiny, kept):
 def test_state_gives_its_memory_away(tiny, kept):
     state = replicate(kept.state)
     batch = shard(next(kept.make_batches()))
-    after, _ = kept.train_step(state, replicate(kept.frozen), batch)
+    after, _ = kept.train_step(state, replicate({}), batch)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
 
 
 def test_every_step_draws_another_key():
-    def objective(variables, frozen, batch, key):
+    def objective(variables, batch, key):
         return variables["params"] * 0.0 + batch, jnp.full(1, jax.random.uniform(key))
 
     optimizer = OPTIMIZERS["adam_l2"](0.1, 0.0)

@@ -1,6 +1,6 @@
 """Training on groups of feature vectors: against PyTorch, a plain loop, and itself resumed."""
 
-import functools
+import dataclasses
 import pathlib
 
 import jax
@@ -9,12 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from jaxflow.detectors import Detector, FlowPyramid
+from jaxflow.detectors import LOSSES, FlowDetector, FlowPyramid
 from jaxflow.errors import InputError
 from jaxflow.flows import CFlowDecoder, from_freia
 from jaxflow.parallel import replicate, shard
 from jaxflow.training import (
-    LOSSES,
     OPTIMIZERS,
     RATES,
     check_vectors,
@@ -34,15 +33,14 @@ def leaves(tree):
 
 
 def make_detector(maps=2, condition="position", normalization="none"):
-    flow = functools.partial(CFlowDecoder, steps=2)
-    return Detector(None, FlowPyramid(flow, maps, normalization, condition, condition_dim=8))
+    pyramid = FlowPyramid(CFlowDecoder(steps=2), maps, normalization, condition, condition_dim=8)
+    return FlowDetector(None, pyramid)
 
 
 def take(detector, state, batches, vectors, loss="log_sigmoid", optimizer=ADAM, **more):
     """Take a step on each batch; return the final state of one device, and the losses."""
-    step = make_vector_step(
-        detector, optimizer, LOSSES[loss], vectors=vectors, kept_features=True, **more
-    )
+    detector = dataclasses.replace(detector, loss=LOSSES[loss])
+    step = make_vector_step(detector, optimizer, vectors=vectors, **more)
     replicated, losses = replicate(state), []
     for batch in batches:
         replicated, value = step(replicated, {}, shard(batch))

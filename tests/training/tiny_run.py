@@ -23,14 +23,14 @@ from absl import logging
 
 from jaxflow.data import Example, Split
 from jaxflow.data.augment import RandomFlipRotate
-from jaxflow.detectors import Detector, FlowPyramid
+from jaxflow.detectors import LOSSES, FlowDetector, FlowPyramid
 from jaxflow.encoders import Encoder
 from jaxflow.encoders.module import FeatureModule
 from jaxflow.errors import RunStopped
+from jaxflow.experiments.signals import noted
 from jaxflow.flows import CFlowDecoder, FastFlow2D
 from jaxflow.parallel import replicate, shard
 from jaxflow.training import (
-    LOSSES,
     OPTIMIZERS,
     FeatureBatches,
     ImageBatches,
@@ -41,7 +41,6 @@ from jaxflow.training import (
     make_train_step,
     make_validation,
     make_vector_step,
-    nll_objective,
     separately,
 )
 
@@ -90,8 +89,8 @@ def make_split(count, seed):
 
 def make_detector(encoder):
     # Kernels drawn, not zero, so that every parameter has a gradient from the first step.
-    flow = functools.partial(FastFlow2D, steps=1, output_init=nn.initializers.normal(0.1))
-    return Detector(encoder, FlowPyramid(flow, maps=1))
+    flow = FastFlow2D(steps=1, output_init=nn.initializers.normal(0.1))
+    return FlowDetector(encoder, FlowPyramid(flow, maps=1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +98,15 @@ class Parts:
     """What trainers of the same run share, so that it is compiled once."""
 
     train_step: Callable
-    frozen: Any
     make_batches: Callable
     validate: Callable
     state: Any
 
 
 def make_decoders(encoder):
-    flow = functools.partial(CFlowDecoder, steps=1, output_init=nn.initializers.normal(0.1))
-    return Detector(encoder, FlowPyramid(flow, 1, "none", "position", condition_dim=4))
+    flow = CFlowDecoder(steps=1, output_init=nn.initializers.normal(0.1))
+    pyramid = FlowPyramid(flow, 1, "none", "position", condition_dim=4)
+    return FlowDetector(encoder, pyramid, loss=LOSSES["log_sigmoid"])
 
 
 def make_parts(augment, vectors=0):
@@ -116,23 +115,22 @@ def make_parts(augment, vectors=0):
     optimizer = OPTIMIZERS["adam_l2"](1e-2, 1e-5)
     if vectors:
         optimizer = separately(optimizer)
-        step = make_vector_step(
-            detector, optimizer, LOSSES["log_sigmoid"], vectors=vectors, kept_features=not augment
-        )
-    else:
-        step = make_train_step(nll_objective(detector, not augment), optimizer)
     if augment:
         augmentation = RandomFlipRotate(horizontal_flip=0.5, rotation=0.5, degrees=10.0)
-        batches = functools.partial(ImageBatches, train, SIZE, augmentation=augmentation)
+        batches = functools.partial(ImageBatches, encoder, train, SIZE, augmentation=augmentation)
     else:
         batches = functools.partial(FeatureBatches, KeptFeatures(encoder, train, SIZE))
+    make_batches = functools.partial(batches, batch_size=BATCH, seed=3)
+    encode = make_batches().encode
+    if vectors:
+        step = make_vector_step(detector, optimizer, vectors=vectors, encode=encode)
+    else:
+        step = make_train_step(detector.objective, optimizer, encode=encode)
     held_out = KeptFeatures(encoder, make_split(5, 2), SIZE)
-    objective = nll_objective(detector, kept_features=True)
     return Parts(
         train_step=step,
-        frozen=encoder.variables if augment else {},
-        make_batches=functools.partial(batches, batch_size=BATCH, seed=3),
-        validate=make_validation(objective, {}, held_out.take, 5, jax.local_device_count()),
+        make_batches=make_batches,
+        validate=make_validation(detector.objective, held_out.take, 5, jax.local_device_count()),
         state=jax.tree.map(
             np.asarray, create_state(detector.init(jax.random.key(0), SIZE), optimizer, seed=0)
         ),
@@ -143,18 +141,19 @@ def make_trainer(parts, workdir, *, epochs=3, **changes):
     """Return a Trainer; `changes` replace its arguments."""
     arguments = {
         "train_step": parts.train_step,
-        "frozen": parts.frozen,
         "batches": parts.make_batches(),
         "validate": parts.validate,
         "schedule": Schedule(epochs, steps_per_epoch=2),
         "say": lambda line: None,
+        "signals": noted,
     }
     return Trainer(pathlib.Path(workdir), **(arguments | changes))
 
 
 def take_steps(parts, count):
     """Take steps without a Trainer; return the state as the devices hold it, and the losses."""
-    state, frozen, batches = replicate(parts.state), replicate(parts.frozen), parts.make_batches()
+    batches = parts.make_batches()
+    state, frozen = replicate(parts.state), replicate(batches.frozen)
     losses = []
     for _ in range(count):
         state, loss = parts.train_step(state, frozen, shard(next(batches)))

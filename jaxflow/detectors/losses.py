@@ -1,0 +1,73 @@
+"""What training of a flow minimizes."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxflow.detectors.pyramid import Latent
+
+
+class Loss(NamedTuple):
+    """A loss of feature vectors, and how those of a map come together.
+
+    Attributes:
+      of_vectors: (log p f[...] in nats, number of channels c) -> f[...].
+      over_map: reduces f[b, h, w] over the axes (1, 2); the maps of an image are then added up.
+    """
+
+    of_vectors: Callable[[jax.Array, int], jax.Array]
+    over_map: Callable[..., jax.Array]
+
+    def of_images(self, latents: Sequence[Latent]) -> jax.Array:
+        """Return the loss f[b] of each image's maps together."""
+        maps = [self.of_vectors(latent.log_prob(), latent.z.shape[-1]) for latent in latents]
+        return jnp.stack([self.over_map(loss, (1, 2)) for loss in maps]).sum(0)
+
+
+def negative_log_likelihood(log_prob: jax.Array, channels: int) -> jax.Array:
+    """Return `-log p` f[...], nats.
+
+    Args:
+      log_prob: f[...], nats.
+      channels: unused.
+
+    Reference: arXiv 2111.07677, Eq. 2.
+    """
+    del channels
+    return -log_prob
+
+
+def negative_log_sigmoid(log_prob: jax.Array, channels: int) -> jax.Array:
+    """Return `-log sigmoid(log p / c)` f[...]: likely vectors count less and less.
+
+    Args:
+      log_prob: f[...], nats.
+      channels: c of the vectors.
+
+    Source: CFLOW-AD's public code; arXiv 2107.12571, Eq. 7, has `-log p`.
+    """
+    return -jax.nn.log_sigmoid(log_prob / channels)
+
+
+LOSSES: dict[str, Loss] = {
+    "nll": Loss(negative_log_likelihood, jnp.sum),
+    "log_sigmoid": Loss(negative_log_sigmoid, jnp.mean),
+}
+
+
+def image_nll(latents: Sequence[Latent]) -> jax.Array:
+    """Return the negative log-likelihood f[b] of each image's maps together, nats.
+
+    `-log p(x) = sum over maps and positions of (0.5 |z|^2 + (c / 2) log 2 pi - log_det)`.
+
+    Reference: arXiv 2111.07677, Eq. 2.
+    """
+    return -jnp.stack([latent.log_prob().sum((1, 2)) for latent in latents]).sum(0)
+
+
+def dimensions(latents: Sequence[Latent]) -> int:
+    """Return how many numbers an image's maps hold; nats divided by it are nats per dimension."""
+    return sum(int(np.prod(latent.z.shape[1:])) for latent in latents)

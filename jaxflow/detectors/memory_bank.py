@@ -1,0 +1,341 @@
+"""Memory banks: nearest neighbours among normal features, PatchCore and SPADE."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxflow.detectors.contract import Pass, Scored, Untrained, Variables
+from jaxflow.detectors.grid import align, check_smoothing, to_pixels
+from jaxflow.detectors.neighbours import choose_coreset, nearest
+from jaxflow.encoders import Encoder
+from jaxflow.errors import InputError
+from jaxflow.flows.arguments import check_choice, check_count, check_integer, check_odd
+
+
+class Drawn(NamedTuple):
+    """Vectors that a pass has kept so far.
+
+    Attributes:
+      images: how many images were seen.
+      ranks: f64[n] each, random; where there is a limit the vectors of lowest rank are kept.
+      vectors: f32[n, c] each.
+    """
+
+    images: int
+    ranks: tuple[np.ndarray, ...]
+    vectors: tuple[np.ndarray, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MemoryBank(Untrained):
+    """Keep the features of normal images; a score is the distance from the nearest of them.
+
+    Each map is averaged over neighbourhoods, resized to the first one's grid, and the maps are
+    concatenated: a vector for each position. The anomaly map is the mean Euclidean distance from
+    the `neighbours` nearest vectors of the bank, the anomaly score of an image the greatest such
+    distance before the map is resized and smoothed (PatchCore, Eq. 6). Without `coreset` this is
+    the plain method of nearest neighbours; PatchCore has a coreset and the reweighting.
+
+    The pass holds 4 c bytes a vector, twice that when it ends: without `bank` for each position of
+    each image (300 images, 32 x 32 positions, 384 channels: 470 MB). A score compares an image
+    with 4,096 vectors at a time.
+
+    Attributes:
+      encoder: gives the feature maps.
+      scores: "distance".
+      neighbours: vectors whose distances are averaged.
+      neighbourhood: side of the square that is averaged around each position, odd; 1: none. At the
+        edge the mean is over the positions that exist.
+      bank: at most so many vectors, drawn at random from all of them, go on to the coreset or the
+        bank; None: all.
+      coreset: share of the vectors that is kept, chosen greedily so that none is far from those
+        that are kept; None: all.
+      projection: channels of the random projection in which the coreset is chosen; None: no
+        projection.
+      reweighting: whether an image's score is multiplied by
+        `1 - exp |q - m| / sum_n exp |q - n|`: q its most anomalous vector, m the vector of the bank
+        nearest to q, n the `support` vectors of the bank nearest to m, m among them (Eq. 7).
+      support: vectors n of the reweighting, at least 2.
+      smoothing: standard deviation of the Gaussian filter of the anomaly maps, pixels; 0: none.
+
+    Raises:
+      ValueError: if an option is wrong.
+
+    Reference: PatchCore, arXiv 2106.08265.
+    """
+
+    encoder: Encoder
+    scores: tuple[str, ...] = ("distance",)
+    neighbours: int = 1
+    neighbourhood: int = 3
+    bank: int | None = None
+    coreset: float | None = None
+    projection: int | None = 128
+    reweighting: bool = False
+    support: int = 9
+    smoothing: float = 4.0
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "distance": "the Euclidean distance of the features from the nearest features of normal "
+        "images: 0 for features that were seen; it has no upper end.",
+    }
+
+    def __post_init__(self):
+        for score in self.scores:
+            check_choice("score", score, self.meanings)
+        check_count("neighbours", self.neighbours)
+        check_odd("neighbourhood", self.neighbourhood)
+        if self.bank is not None:
+            check_count("bank", self.bank)
+        if self.projection is not None:
+            check_count("projection", self.projection)
+        if self.coreset is not None and not 0 < self.coreset <= 1:
+            raise ValueError(f"coreset must be above 0 and at most 1, got {self.coreset}")
+        check_integer("support", self.support)
+        if self.support < 2:
+            raise ValueError(f"support must be at least 2, got {self.support}")
+        check_smoothing(self.smoothing)
+
+    @property
+    def before(self) -> tuple[Pass, ...]:
+        """Return the pass that fills the bank."""
+        return (Pass(lambda variables: Drawn(0, (), ()), self._update, self._finish),)
+
+    def init(self, key: jax.Array, size: tuple[int, int]) -> Variables:
+        """Start with an empty bank; how long it becomes depends on the images.
+
+        Args:
+          key: of every draw of the pass.
+          size: (height, width) of the input, pixels.
+
+        Returns:
+          `constants`: bank f32[0, c], which the pass makes f32[n, c], and seed u32[] of its draws;
+          `params` is empty.
+
+        Raises:
+          InputError: if the encoder cannot take that size.
+        """
+        self.encoder.map_sizes(size)
+        bank = jnp.zeros((0, sum(self.encoder.channels)), jnp.float32)
+        return {
+            "params": {},
+            "constants": {"bank": bank, "seed": jax.random.bits(key, dtype=jnp.uint32)},
+        }
+
+    def score(
+        self, variables: Variables, maps: Sequence[jax.Array], size: tuple[int, int]
+    ) -> dict[str, Scored]:
+        """Score images by their feature maps; see the contract.
+
+        Raises:
+          ValueError: if the bank is empty or shorter than `neighbours` or `support`.
+        """
+        bank = variables["constants"]["bank"]
+        # One image at a time: bounded memory, and no image changes another's rounding.
+        grids, scores = jax.lax.map(lambda each: self._score(bank, each), self._patches(maps))
+        scored = Scored(to_pixels(grids, size, self.smoothing), scores)
+        return {score: scored for score in self.scores}
+
+    def describe(self) -> str:
+        """Say in a line what it is, for reports."""
+        of = "all patches" if self.bank is None else f"at most {self.bank} patches drawn at random"
+        share = "" if self.coreset is None else f" a coreset of {self.coreset:g} of"
+        weighted = ", reweighted" if self.reweighting else ""
+        return f"distance from the {self.neighbours} nearest in{share} {of}{weighted}"
+
+    def _patches(self, maps: Sequence[jax.Array]) -> jax.Array:
+        """Give the vectors f[b, h, w, c] that are compared."""
+        window = (self.neighbourhood, self.neighbourhood)
+        return align(
+            [nn.avg_pool(m, window, padding="SAME", count_include_pad=False) for m in maps]
+        )
+
+    def _score(self, bank: jax.Array, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Score the patches f[h, w, c] of one image: a map f[h, w] and a score f[]."""
+        queries = patches.reshape(-1, patches.shape[-1])
+        distances, indices = nearest(queries, bank, self.neighbours)
+        means = distances.mean(-1)
+        score = means.max()
+        if self.reweighting:
+            worst = means.argmax()
+            score *= _weight(queries[worst], bank, indices[worst, 0], self.support)
+        return means.reshape(patches.shape[:-1]), score
+
+    def _update(
+        self, variables: Variables, carry: Drawn, maps: Sequence[jax.Array], valid: np.ndarray
+    ) -> Drawn:
+        patches = np.asarray(self._patches(maps), np.float32)[valid]
+        seed = int(variables["constants"]["seed"])
+        positions = patches.shape[1] * patches.shape[2]
+        # By the image's number, so that batches of another size draw the same.
+        ranks = [
+            np.random.default_rng([seed, carry.images + i]).random(positions)
+            for i in range(len(patches))
+        ]
+        drawn = Drawn(
+            carry.images + len(patches),
+            (*carry.ranks, *ranks),
+            (*carry.vectors, patches.reshape(-1, patches.shape[-1])),
+        )
+        return drawn if self.bank is None else _lowest(drawn, self.bank)
+
+    def _finish(self, variables: Variables, carry: Drawn) -> Variables:
+        constants = variables["constants"]
+        vectors = np.concatenate(carry.vectors)
+        if self.coreset is not None:
+            count = max(1, round(self.coreset * len(vectors)))
+            kept = choose_coreset(vectors, count, self.projection, int(constants["seed"]))
+            vectors = vectors[kept]
+        needed = max(self.neighbours, self.support if self.reweighting else 1)
+        if len(vectors) < needed:
+            raise InputError(
+                f"memory bank: {len(vectors)} vectors of {carry.images} normal images are kept, "
+                f"expected at least {needed}, as many as neighbours or support; keep more, or set "
+                "neighbours and support to fewer"
+            )
+        return {**variables, "constants": {**constants, "bank": jnp.asarray(vectors)}}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spade(Untrained):
+    """Compare an image with the normal images that are most like it, in two steps.
+
+    The anomaly score is the mean squared Euclidean distance of its last map, averaged over
+    positions, from those of the nearest `images` normal images. The anomaly map is, for each
+    position, the mean squared distance from the `neighbours` nearest vectors anywhere in these
+    images; vectors are the maps resized to the first one's grid and concatenated.
+
+    The variables hold all maps of all normal images (300 images, 32 x 32 x 128 and 16 x 16 x 256:
+    240 MB), the pass as much again; a score makes the vectors of `images` images at a time.
+
+    Attributes:
+      encoder: gives the feature maps.
+      scores: "distance".
+      images: normal images that are compared with; the paper's K.
+      neighbours: vectors whose squared distances are averaged; the paper's kappa.
+      smoothing: standard deviation of the Gaussian filter of the anomaly maps, pixels; 0: none.
+
+    Raises:
+      ValueError: if an option is wrong.
+
+    Reference: SPADE, arXiv 2005.02357.
+    """
+
+    encoder: Encoder
+    scores: tuple[str, ...] = ("distance",)
+    images: int = 50
+    neighbours: int = 1
+    smoothing: float = 4.0
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "distance": "the squared Euclidean distance of the features from the nearest features of "
+        "the most similar normal images: 0 for features that were seen; it has no upper end.",
+    }
+
+    def __post_init__(self):
+        for score in self.scores:
+            check_choice("score", score, self.meanings)
+        check_count("images", self.images)
+        check_count("neighbours", self.neighbours)
+        check_smoothing(self.smoothing)
+
+    @property
+    def before(self) -> tuple[Pass, ...]:
+        """Return the pass that keeps the maps."""
+        return (Pass(lambda variables: (), self._update, self._finish),)
+
+    def init(self, key: jax.Array, size: tuple[int, int]) -> Variables:
+        """Start without images; the pass makes the first axis of each array as long as they are.
+
+        Args:
+          key: not used; nothing is drawn.
+          size: (height, width) of the input, pixels.
+
+        Returns:
+          `constants`: map_i f32[0, h_i, w_i, c_i] for each map, and pooled f32[0, c], the average
+          of the last; `params` is empty.
+
+        Raises:
+          InputError: if the encoder cannot take that size.
+        """
+        del key
+        sizes = self.encoder.map_sizes(size)
+        constants = {
+            f"map_{i}": jnp.zeros((0, *s, c), jnp.float32)
+            for i, (s, c) in enumerate(zip(sizes, self.encoder.channels, strict=True))
+        }
+        constants["pooled"] = jnp.zeros((0, self.encoder.channels[-1]), jnp.float32)
+        return {"params": {}, "constants": constants}
+
+    def score(
+        self, variables: Variables, maps: Sequence[jax.Array], size: tuple[int, int]
+    ) -> dict[str, Scored]:
+        """Score images by their feature maps; see the contract.
+
+        Raises:
+          ValueError: if there are fewer normal images than `images`.
+        """
+        constants = variables["constants"]
+        normal = [constants[f"map_{i}"] for i in range(len(maps))]
+        pooled = constants["pooled"]
+        if len(pooled) < self.images:
+            raise ValueError(f"variables must hold {self.images} images, got {len(pooled)}")
+
+        def score(maps):
+            squares = jnp.square(maps[-1].mean((0, 1))[None] - pooled).sum(-1)
+            negative, similar = jax.lax.top_k(-squares, self.images)
+            gallery = align([m[similar] for m in normal])
+            queries = align([m[None] for m in maps])[0]
+            channels = queries.shape[-1]
+            distances, _ = nearest(
+                queries.reshape(-1, channels), gallery.reshape(-1, channels), self.neighbours
+            )
+            grid = jnp.square(distances).mean(-1).reshape(queries.shape[:-1])
+            return grid, -negative.mean()
+
+        grids, scores = jax.lax.map(score, tuple(maps))
+        scored = Scored(to_pixels(grids, size, self.smoothing), scores)
+        return {score: scored for score in self.scores}
+
+    def describe(self) -> str:
+        """Say in a line what it is, for reports."""
+        return (
+            f"SPADE: distance from the {self.neighbours} nearest patches of the {self.images} "
+            "most similar normal images"
+        )
+
+    def _update(
+        self, variables: Variables, carry: tuple, maps: Sequence[jax.Array], valid: np.ndarray
+    ) -> tuple:
+        return (*carry, [np.asarray(m, np.float32)[valid] for m in maps])
+
+    def _finish(self, variables: Variables, carry: tuple) -> Variables:
+        maps = [np.concatenate(batches) for batches in zip(*carry, strict=True)]
+        if len(maps[0]) < self.images:
+            raise InputError(
+                f"spade: {len(maps[0])} normal images, expected at least {self.images}, as many as "
+                "an image is compared with; add images or set images to fewer"
+            )
+        constants = {f"map_{i}": jnp.asarray(m) for i, m in enumerate(maps)}
+        constants["pooled"] = jnp.asarray(maps[-1].mean((1, 2)))
+        return {**variables, "constants": constants}
+
+
+def _weight(query: jax.Array, bank: jax.Array, match: jax.Array, support: int) -> jax.Array:
+    """Return Eq. 7's factor f[] of PatchCore for a query f[c] whose nearest is `bank[match]`."""
+    _, around = nearest(bank[match][None], bank, support)
+    distances = jnp.linalg.norm(query[None] - bank[around[0]], axis=-1)
+    distance = jnp.linalg.norm(query - bank[match])
+    return 1.0 - jnp.exp(distance - jax.nn.logsumexp(distances))
+
+
+def _lowest(drawn: Drawn, limit: int) -> Drawn:
+    """Keep the vectors of the lowest ranks, at most `limit`, in the order of their ranks."""
+    ranks, vectors = np.concatenate(drawn.ranks), np.concatenate(drawn.vectors)
+    order = np.argsort(ranks)[:limit]
+    return Drawn(drawn.images, (ranks[order],), (vectors[order],))

@@ -1,0 +1,30 @@
+"""The families of detectors, by name."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from jaxflow.detectors.contract import Detector
+from jaxflow.detectors.flow import FlowDetector, flow_detector
+from jaxflow.detectors.gaussian import Gaussian
+from jaxflow.detectors.memory_bank import MemoryBank, Spade
+
+
+class Family(NamedTuple):
+    """A family of detectors.
+
+    Attributes:
+      build: makes one from `encoder`, `scores` and its options, which are its other parameters; its
+        `scores` have a default.
+      meanings: the scores that it can give, the usual one first, and what each means.
+    """
+
+    build: Callable[..., Detector]
+    meanings: Mapping[str, str]
+
+
+DETECTORS: dict[str, Family] = {
+    "flow": Family(flow_detector, FlowDetector.meanings),
+    "gaussian": Family(Gaussian, Gaussian.meanings),
+    "memory_bank": Family(MemoryBank, MemoryBank.meanings),
+    "spade": Family(Spade, Spade.meanings),
+}

@@ -1,0 +1,66 @@
+"""Score images with one or several selections of a detector's variables."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxflow.detectors.contract import Detector, Scored
+from jaxflow.parallel import over_devices, replicate, shard, unshard
+
+# selection (such as "last") -> score (such as "nll") -> what it gives, of numpy.
+Scores = dict[str, dict[str, Scored]]
+
+
+class Scorer:
+    """A detector's compiled scores over all local devices.
+
+    It compiles once for single images and once for batches, whatever is scored.
+
+    Args:
+      detector: of any family.
+      batch_size: images at once; rounded up to a multiple of the local devices.
+    """
+
+    def __init__(self, detector: Detector, batch_size: int = 32):
+        def score(frozen: Any, selections: Any, images: jax.Array) -> Any:
+            maps = detector.encoder(frozen, images)
+            size = (images.shape[1], images.shape[2])
+            return {name: detector.score(v, maps, size) for name, v in selections.items()}
+
+        devices = jax.local_device_count()
+        self._names = detector.scores
+        self._sizes = (devices, -(-batch_size // devices) * devices)
+        self._score = over_devices(score)
+        self._frozen = replicate(detector.encoder.variables)
+
+    def place(self, selections: Mapping[str, Any]) -> Any:
+        """Put the variables of each selection onto the devices, for calls to come."""
+        return replicate(dict(selections))
+
+    def __call__(self, placed: Any, images: np.ndarray) -> Scores:
+        """Score images; the result does not depend on what else is scored.
+
+        Args:
+          placed: of `place`.
+          images: u8[n, h, w, 3], n at least 1.
+
+        Returns:
+          For each selection and score the anomaly maps f32[n, h, w] and scores f32[n].
+        """
+        parts = list(self._parts(placed, images))
+        joined = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        # JAX sorts the names of a dict.
+        return {name: {s: scored[s] for s in self._names} for name, scored in joined.items()}
+
+    def _parts(self, placed: Any, images: np.ndarray) -> Iterator[Scores]:
+        one, many = self._sizes
+        start = 0
+        while start < len(images):
+            size = one if len(images) - start <= one else many
+            part = images[start : start + size]
+            filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
+            scored = unshard(self._score(self._frozen, placed, shard(filled)))
+            yield jax.tree.map(lambda x: x[: len(part)], scored)  # noqa: B023
+            start += size

@@ -1,0 +1,1 @@
+"""Configurations, the objects built from them, run folders, comparisons and papers' tables."""

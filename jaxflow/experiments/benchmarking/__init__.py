@@ -1,0 +1,20 @@
+"""Speed and size of detectors: timings of their parts, and the papers' complexity tables."""
+
+from jaxflow.experiments.benchmarking.clock import Timing, measure
+from jaxflow.experiments.benchmarking.complexity import complexity_rows, split_columns
+from jaxflow.experiments.benchmarking.machine import describe_machine, peak_memory
+from jaxflow.experiments.benchmarking.workbench import Workbench
+from jaxflow.experiments.papers.complexity import COMPLEXITY, ComplexityTable, Setting
+
+__all__ = [
+    "COMPLEXITY",
+    "ComplexityTable",
+    "Setting",
+    "Timing",
+    "Workbench",
+    "complexity_rows",
+    "describe_machine",
+    "measure",
+    "peak_memory",
+    "split_columns",
+]

@@ -1,0 +1,204 @@
+"""Checks of a configuration that need nothing loaded."""
+
+import difflib
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from jaxflow.data import AUGMENTATIONS
+from jaxflow.detectors import CONDITIONS, DETECTORS, LOSSES
+from jaxflow.errors import InputError
+from jaxflow.experiments.build import (
+    DTYPES,
+    deciding_score,
+    make_flow,
+    parameters_of,
+    parts_of,
+)
+from jaxflow.experiments.config import default_config
+from jaxflow.flows import COUPLINGS, FLOWS, LOG_SCALES, NORMALIZATIONS, PERMUTATIONS, Bijection
+from jaxflow.training import OPTIMIZERS, RATES
+
+_CHOICES: dict[str, Collection[str]] = {
+    "data.augmentation": AUGMENTATIONS,
+    "model.detector": DETECTORS,
+    "model.flow": FLOWS,
+    "model.normalization": NORMALIZATIONS,
+    "model.condition": CONDITIONS,
+    "model.coupling": COUPLINGS,
+    "model.log_scale": LOG_SCALES,
+    "model.permutation": PERMUTATIONS,
+    "model.dtype": DTYPES,
+    "training.optimizer": OPTIMIZERS,
+    "training.loss": LOSSES,
+    "training.schedule": RATES,
+}
+_POSITIVE = (
+    "model.steps",
+    "model.hidden_ratio",
+    "model.clamp",
+    "training.epochs",
+    "training.batch_size",
+    "training.learning_rate",
+    "training.validate_every",
+    "evaluation.batch_size",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "training.vectors",
+    "training.warmup_epochs",
+    "training.weight_decay",
+    "training.feature_memory_gib",
+)
+# The greatest values that make sense; beyond, numbers overflow or nothing ever ends.
+_AT_MOST = {
+    "seed": 2**32 - 1,
+    "model.steps": 1000,
+    "model.hidden_ratio": 1000,
+    "model.clamp": 80,
+    "model.condition_dim": 2**16,
+    "training.epochs": 10**7,
+    "training.batch_size": 2**16,
+    "training.vectors": 2**31 - 1,
+    "training.learning_rate": 1000,
+    "training.warmup_epochs": 10**7,
+    "training.weight_decay": 1000,
+    "training.validate_every": 10**7,
+    "training.feature_memory_gib": 2**20,
+    "evaluation.batch_size": 2**16,
+}
+LONGEST_SIDE = 2**14
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Check the values that can be checked before anything is loaded.
+
+    Raises:
+      InputError: naming the key, what was expected and what was got.
+    """
+    for key, choices in _CHOICES.items():
+        value = _value(config, key)
+        if value not in choices:
+            raise InputError(
+                f"config.{key} must be one of {', '.join(sorted(choices))}, got {value!r}"
+            )
+    for key in _POSITIVE:
+        value = _value(config, key)
+        if not value > 0:
+            raise InputError(f"config.{key} must be positive, got {value!r}")
+    for key in _NOT_NEGATIVE:
+        value = _value(config, key)
+        if not value >= 0:
+            raise InputError(f"config.{key} must not be negative, got {value!r}")
+    for key, most in _AT_MOST.items():
+        value = _value(config, key)
+        if value > most:
+            raise InputError(f"config.{key} must be at most {most}, got {value!r}")
+    if config.model.dtype == "float64" and jnp.result_type(float) != jnp.float64:
+        raise InputError(
+            "config.model.dtype float64: JAX computes in float32 unless the environment variable "
+            "JAX_ENABLE_X64 is 1; set it, or choose float32"
+        )
+    size, kernels = tuple(config.data.image_size), tuple(config.model.kernel_sizes)
+    sides = [isinstance(side, int) and 0 < side <= LONGEST_SIDE for side in size]
+    if len(size) != 2 or not all(sides):
+        raise InputError(
+            "config.data.image_size must be (height, width) in whole pixels, at most "
+            f"{LONGEST_SIDE} each, got {size}"
+        )
+    if not kernels or not all(isinstance(k, int) and k > 0 and k % 2 for k in kernels):
+        raise InputError(
+            f"config.model.kernel_sizes must be odd whole numbers, at least one, got {kernels}"
+        )
+    for key in ("image_quantile", "pixel_quantile"):
+        if not 0 < config.evaluation[key] < 1:
+            raise InputError(
+                f"config.evaluation.{key} must lie in (0, 1), got {config.evaluation[key]}"
+            )
+    scores = DETECTORS[config.model.detector].meanings
+    if (score := deciding_score(config)) not in scores:
+        raise InputError(
+            f"config.evaluation.score must be one of {', '.join(sorted(scores))}, got {score!r}"
+        )
+    _check_options(config.model)
+    _check_training(config)
+
+
+def _check_options(model: ml_collections.ConfigDict) -> None:
+    """Check that each of `config.model.options` is a parameter of the detector or of its flow."""
+    known = set().union(*map(parameters_of, parts_of(model))) - {"encoder", "flow", "scores"}
+    for name in model.options:
+        if name not in known or name in model:
+            nearest = difflib.get_close_matches(name, known - set(model), 1, 0.5)
+            hint = (
+                f"did you mean {nearest[0]}?" if nearest else f"it takes {', '.join(sorted(known))}"
+            )
+            raise InputError(
+                f"config.model.options.{name}: no such option of {model.detector}; {hint}"
+            )
+
+
+def _check_training(config: ml_collections.ConfigDict) -> None:
+    """Check values of `config.training` that depend on each other or on `config.model`."""
+    training, model = config.training, config.model
+    if training.schedule == "cosine_warmup" and not training.warmup_epochs < training.epochs:
+        raise InputError(
+            f"config.training.warmup_epochs {training.warmup_epochs}: the warm-up must end before "
+            f"the training does; choose fewer than config.training.epochs, {training.epochs}"
+        )
+    if len(parts_of(model)) == 1:
+        return  # Nothing is trained by gradient.
+    if training.vectors and not make_flow(model).pointwise:
+        pointwise = " or ".join(name for name, flow in FLOWS.items() if flow().pointwise)
+        raise InputError(
+            f"config.training.vectors {training.vectors}: {model.flow} looks at whole maps; set it "
+            f"to 0, or config.model.flow to {pointwise}"
+        )
+    if training.vectors and _is_trained(NORMALIZATIONS[model.normalization]()):
+        raise InputError(
+            f"config.training.vectors {training.vectors}: {model.normalization} has parameters for "
+            "whole maps; choose another config.model.normalization"
+        )
+
+
+def _is_trained(flow: Bijection) -> bool:
+    """Tell whether a flow of maps has parameters; computes nothing."""
+    x = jax.ShapeDtypeStruct((1, 2, 2, 2), jnp.float32)
+    return "params" in jax.eval_shape(flow.init, jax.random.key(0), x)
+
+
+def check_effects(config: ml_collections.ConfigDict) -> None:
+    """Check that no option is set that the others take all effect from.
+
+    Raises:
+      InputError: naming the option, and what takes its effect.
+    """
+    model, defaults = config.model, default_config()
+    taken = set().union(*map(parameters_of, parts_of(model))) | {"detector", "options", "dtype"}
+    part = model.flow if "flow" in taken else model.detector
+    without = {
+        **{f"model.{key}": (f"model {part}", key not in taken) for key in model},
+        "training.warmup_epochs": (
+            "training.schedule constant",
+            config.training.schedule == "constant",
+        ),
+        "encoder.revision": ("encoder.weights of a file", config.encoder.weights != "hub"),
+    }
+    if model.condition == "none":
+        without["model.condition_dim"] = ("model.condition none", True)
+    for key, (reason, idle) in without.items():
+        value, default = _value(config, key), _value(defaults, key)
+        if idle and value != default:
+            raise InputError(
+                f"config.{key} {value!r} has no effect with {reason}; leave it at {default!r}, or "
+                "change that"
+            )
+
+
+def _value(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config

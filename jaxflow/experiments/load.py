@@ -1,0 +1,63 @@
+"""From a folder to a model."""
+
+from pathlib import Path
+
+import ml_collections
+
+from jaxflow.errors import InputError
+from jaxflow.experiments.build import make_detector, make_encoder
+from jaxflow.experiments.config import check_complete
+from jaxflow.experiments.run_folder import MODEL, check_facts
+from jaxflow.model import Model, is_model, read_about, read_model
+
+
+def load(
+    path: str | Path, *, weights: str | Path | None = None, batch_size: int | None = None
+) -> Model:
+    """Load what a run has learned.
+
+    Args:
+      path: folder of a run that was trained to its end, or of `Model.save`.
+      weights: file of the encoder's weights, if it was moved.
+      batch_size: images at once; None: that of the run.
+
+    Returns:
+      The model; nothing of the folder is executed.
+
+    Raises:
+      InputError: if there is no finished run, a file is damaged, or the encoder's weights are not
+        those of training.
+    """
+    folder = Path(path) / MODEL if is_model(Path(path) / MODEL) else Path(path)
+    if not is_model(folder):
+        raise InputError(
+            f"{path} holds no run that was trained to its end; train first: python -m "
+            f"jaxflow.train --config=CONFIG --workdir={path} (the same train command goes on)"
+        )
+    try:
+        about = read_about(folder)["about"]
+    except InputError as error:
+        raise _train_again(folder, error) from error
+    if "config" not in about:
+        raise InputError(
+            f"{folder}: the model was not built from a configuration; build its detector and call "
+            "jaxflow.model.read_model"
+        )
+    config = ml_collections.ConfigDict(about["config"])
+    check_complete(str(folder), config)
+    if weights is not None:
+        config.encoder.weights = str(weights)
+    encoder = make_encoder(config)
+    facts = about["facts"]
+    check_facts(Path(path), facts, {**facts, "encoder_sha256": encoder.sha256})
+    detector = make_detector(config, encoder)
+    try:
+        return read_model(folder, detector, batch_size)
+    except InputError as error:
+        raise _train_again(folder, error) from error
+
+
+def _train_again(folder: Path, error: InputError) -> InputError:
+    return InputError(
+        f"{error}; delete {folder} and start the same train command again: it is computed again"
+    )

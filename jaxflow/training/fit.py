@@ -1,0 +1,233 @@
+"""Fit a detector to normal images: passes, training, passes."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grain
+import jax
+import optax
+
+from jaxflow.data import AnomalyDataset
+from jaxflow.detectors import Detector, Variables
+from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches
+from jaxflow.training.checkpoints import Checkpoints
+from jaxflow.training.features import KeptFeatures, encoded
+from jaxflow.training.loop import Schedule, Trainer, no_signals
+from jaxflow.training.passes import run_passes
+from jaxflow.training.step import (
+    Encode,
+    Rate,
+    as_maps,
+    constant_rate,
+    create_state,
+    make_train_step,
+)
+from jaxflow.training.validation import make_validation
+from jaxflow.training.vectors import make_vector_step
+
+# Selection -> folder of its checkpoints in a workdir.
+FOLDERS = {"last": "checkpoints", "best": "best"}
+
+
+class Selection(NamedTuple):
+    """Variables of a run that are reported.
+
+    Attributes:
+      step: batches of images taken; 0 where nothing is trained by gradient.
+      variables: of the detector.
+    """
+
+    step: int
+    variables: Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a detector is trained.
+
+    Attributes:
+      size: (height, width) of the images, pixels.
+      seed: of the parameters' initialization and of the data order.
+      epochs: passes over the training images.
+      batch_size: images in a batch, over all devices.
+      optimizer: of optax; for groups of vectors as `separately` makes it.
+      rate: factor of the learning rate at a batch.
+      vectors: in a group that gets an optimizer step, over all devices; 0: whole maps.
+      augmentation: of the images; None: the encoder runs once for each image.
+      validate_every: epochs between validations and checkpoints.
+      keep_all: whether all checkpoints stay.
+      feature_memory: kept features above it go to a file, bytes.
+    """
+
+    size: tuple[int, int]
+    seed: int
+    epochs: int
+    batch_size: int
+    optimizer: optax.GradientTransformation
+    rate: Rate = constant_rate
+    vectors: int = 0
+    augmentation: grain.transforms.RandomMap | None = None
+    validate_every: int = 1
+    keep_all: bool = False
+    feature_memory: int = 8 * 2**30
+
+
+def fit(
+    detector: Detector,
+    dataset: AnomalyDataset,
+    recipe: Recipe,
+    workdir: Path,
+    *,
+    say: Callable[[str], None] = print,
+    signals: Callable[[], AbstractContextManager[list[int]]] = no_signals,
+) -> dict[str, Selection]:
+    """Fit a detector to the training images of a data set.
+
+    Args:
+      detector: of any family.
+      dataset: its held-out images choose `best`.
+      recipe: how.
+      workdir: keeps the checkpoints, from which the same call goes on.
+      say: takes lines for the user.
+      signals: see `Trainer`.
+
+    Returns:
+      The variables with all that the passes learned: `last`, and `best` by validation likelihood
+      where images were held out and something is trained.
+
+    Raises:
+      InputError: if there are checkpoints and none can be used.
+      RunStopped: see `Trainer`.
+    """
+    variables = detector.init(jax.random.key(recipe.seed), recipe.size)
+    features = None
+    if recipe.augmentation is None:
+        features = KeptFeatures(detector.encoder, dataset.train, recipe.size, recipe.feature_memory)
+        say(f"features of {len(features)} images computed once, kept in {features.place} memory")
+
+    def normal() -> Iterator[Any]:
+        if features is not None:
+            return features.in_batches()
+        return encoded(detector.encoder, dataset.train, recipe.size)
+
+    variables = run_passes(detector.before, {"last": variables}, normal())["last"]
+    if detector.objective is None:
+        return {
+            "last": Selection(0, run_passes(detector.after, {"last": variables}, normal())["last"])
+        }
+    _train(detector, variables, dataset, features, recipe, workdir, say, signals)
+    selections = read_selections(detector, recipe, workdir, say)
+    trained = {name: selection.variables for name, selection in selections.items()}
+    learned = run_passes(detector.after, trained, normal())
+    return {
+        name: Selection(selection.step, learned[name]) for name, selection in selections.items()
+    }
+
+
+def steps_per_epoch(dataset: AnomalyDataset, batch_size: int) -> int:
+    """Return how many whole batches the training images make."""
+    return len(dataset.train) // batch_size
+
+
+def read_selections(
+    detector: Detector, recipe: Recipe, workdir: Path, say: Callable[[str], None]
+) -> dict[str, Selection]:
+    """Read the latest checkpoints of `last` and of `best`, without what later passes learn.
+
+    Raises:
+      InputError: if there are some and none can be used.
+    """
+    template, selections = _template(detector, recipe), {}
+    for name, folder in FOLDERS.items():
+        if (workdir / folder).is_dir():
+            with closing(Checkpoints(workdir / folder, read_only=True)) as checkpoints:
+                found = checkpoints.restore_latest(template, say)
+            if found is not None:
+                selections[name] = Selection(found.step, found.state.variables)
+    return selections
+
+
+def read_checkpoints(detector: Detector, recipe: Recipe, workdir: Path) -> Iterator[Selection]:
+    """Read all checkpoints of a run that kept them, one after another, as `read_selections`.
+
+    Raises:
+      InputError: if one is damaged.
+    """
+    template = _template(detector, recipe)
+    with closing(Checkpoints(workdir / FOLDERS["last"], read_only=True)) as checkpoints:
+        for step in checkpoints.steps:
+            yield Selection(step, checkpoints.restore(step, template).state.variables)
+
+
+def _template(detector: Detector, recipe: Recipe) -> Any:
+    """Return the shapes and dtypes of a run's state."""
+    return jax.eval_shape(
+        lambda: create_state(
+            detector.init(jax.random.key(0), recipe.size), recipe.optimizer, recipe.seed
+        )
+    )
+
+
+def make_step(detector: Any, recipe: Recipe, encode: Encode = as_maps) -> Callable:
+    """Return the training step of a recipe.
+
+    Args:
+      detector: with an objective.
+      recipe: how.
+      encode: gives the feature maps of a batch.
+    """
+    if recipe.vectors:
+        return make_vector_step(
+            detector,
+            recipe.optimizer,
+            vectors=recipe.vectors,
+            rate=recipe.rate,
+            encode=encode,
+        )
+    return make_train_step(detector.objective, recipe.optimizer, recipe.rate, encode=encode)
+
+
+def _train(
+    detector: Detector,
+    variables: Variables,
+    dataset: AnomalyDataset,
+    features: KeptFeatures | None,
+    recipe: Recipe,
+    workdir: Path,
+    say: Callable[[str], None],
+    signals: Callable[[], AbstractContextManager[list[int]]],
+) -> None:
+    """Train by gradient to the end, from where the folder stands."""
+    batches: Batches
+    if features is not None:
+        batches = FeatureBatches(features, recipe.batch_size, recipe.seed)
+    else:
+        batches = ImageBatches(
+            detector.encoder,
+            dataset.train,
+            recipe.size,
+            recipe.batch_size,
+            recipe.seed,
+            recipe.augmentation,
+        )
+    held_out = KeptFeatures(
+        detector.encoder, dataset.validation, recipe.size, recipe.feature_memory
+    )
+    objective = detector.objective
+    assert objective is not None
+    validate = make_validation(
+        objective, held_out.take, len(held_out), recipe.batch_size // jax.process_count()
+    )
+    steps = steps_per_epoch(dataset, recipe.batch_size)
+    Trainer(
+        workdir,
+        train_step=make_step(detector, recipe, batches.encode),
+        batches=batches,
+        validate=validate if len(held_out) else None,
+        schedule=Schedule(recipe.epochs, steps, recipe.validate_every, recipe.keep_all),
+        say=say,
+        signals=signals,
+    ).run(create_state(variables, recipe.optimizer, recipe.seed))
