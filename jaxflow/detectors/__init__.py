@@ -5,7 +5,7 @@ from jaxflow.detectors.contract import Detector, Objective, Pass, Scored, Variab
 from jaxflow.detectors.flow import FlowDetector, flow_detector
 from jaxflow.detectors.gaussian import Gaussian
 from jaxflow.detectors.losses import LOSSES, Loss, dimensions, image_nll
-from jaxflow.detectors.memory_bank import MemoryBank, Spade
+from jaxflow.detectors.memory_bank import MemoryBank
 from jaxflow.detectors.pyramid import FlowPyramid, Latent
 from jaxflow.detectors.registry import DETECTORS, Family
 from jaxflow.detectors.scores import (
@@ -20,6 +20,7 @@ from jaxflow.detectors.scores import (
     probability,
     upsample,
 )
+from jaxflow.detectors.spade import Spade
 
 __all__ = [
     "CONDITIONS",

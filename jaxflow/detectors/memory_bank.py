@@ -1,4 +1,4 @@
-"""Memory banks: nearest neighbours among normal features, PatchCore and SPADE."""
+"""Memory banks: nearest neighbours among normal features, and PatchCore."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -49,6 +49,8 @@ class MemoryBank(Untrained):
       encoder: gives the feature maps.
       scores: "distance".
       neighbours: vectors whose distances are averaged.
+      unit: whether each map's vectors are first scaled to length 1, so that their direction counts
+        and every map counts the same.
       neighbourhood: side of the square that is averaged around each position, odd; 1: none. At the
         edge the mean is over the positions that exist.
       bank: at most so many vectors, drawn at random from all of them, go on to the coreset or the
@@ -72,6 +74,7 @@ class MemoryBank(Untrained):
     encoder: Encoder
     scores: tuple[str, ...] = ("distance",)
     neighbours: int = 1
+    unit: bool = False
     neighbourhood: int = 3
     bank: int | None = None
     coreset: float | None = None
@@ -133,9 +136,13 @@ class MemoryBank(Untrained):
         """Score images by their feature maps; see the contract.
 
         Raises:
-          ValueError: if the bank is empty or shorter than `neighbours` or `support`.
+          ValueError: if the bank is shorter than `neighbours` or `support`.
         """
         bank = variables["constants"]["bank"]
+        if len(bank) < self._needed:
+            raise ValueError(
+                f"variables must hold a bank of at least {self._needed} vectors, got {len(bank)}"
+            )
         # One image at a time: bounded memory, and no image changes another's rounding.
         grids, scores = jax.lax.map(lambda each: self._score(bank, each), self._patches(maps))
         scored = Scored(to_pixels(grids, size, self.smoothing), scores)
@@ -148,8 +155,17 @@ class MemoryBank(Untrained):
         weighted = ", reweighted" if self.reweighting else ""
         return f"distance from the {self.neighbours} nearest in{share} {of}{weighted}"
 
+    @property
+    def _needed(self) -> int:
+        """Return how many vectors a score looks for."""
+        return max(self.neighbours, self.support if self.reweighting else 1)
+
     def _patches(self, maps: Sequence[jax.Array]) -> jax.Array:
         """Give the vectors f[b, h, w, c] that are compared."""
+        if self.unit:
+            maps = [
+                m / jnp.maximum(jnp.linalg.norm(m, axis=-1, keepdims=True), 1e-12) for m in maps
+            ]
         window = (self.neighbourhood, self.neighbourhood)
         return align(
             [nn.avg_pool(m, window, padding="SAME", count_include_pad=False) for m in maps]
@@ -191,139 +207,13 @@ class MemoryBank(Untrained):
             count = max(1, round(self.coreset * len(vectors)))
             kept = choose_coreset(vectors, count, self.projection, int(constants["seed"]))
             vectors = vectors[kept]
-        needed = max(self.neighbours, self.support if self.reweighting else 1)
-        if len(vectors) < needed:
+        if len(vectors) < self._needed:
             raise InputError(
                 f"memory bank: {len(vectors)} vectors of {carry.images} normal images are kept, "
-                f"expected at least {needed}, as many as neighbours or support; keep more, or set "
-                "neighbours and support to fewer"
+                f"expected at least {self._needed}, as many as neighbours or support; keep more, "
+                "or set neighbours and support to fewer"
             )
         return {**variables, "constants": {**constants, "bank": jnp.asarray(vectors)}}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Spade(Untrained):
-    """Compare an image with the normal images that are most like it, in two steps.
-
-    The anomaly score is the mean squared Euclidean distance of its last map, averaged over
-    positions, from those of the nearest `images` normal images. The anomaly map is, for each
-    position, the mean squared distance from the `neighbours` nearest vectors anywhere in these
-    images; vectors are the maps resized to the first one's grid and concatenated.
-
-    The variables hold all maps of all normal images (300 images, 32 x 32 x 128 and 16 x 16 x 256:
-    240 MB), the pass as much again; a score makes the vectors of `images` images at a time.
-
-    Attributes:
-      encoder: gives the feature maps.
-      scores: "distance".
-      images: normal images that are compared with; the paper's K.
-      neighbours: vectors whose squared distances are averaged; the paper's kappa.
-      smoothing: standard deviation of the Gaussian filter of the anomaly maps, pixels; 0: none.
-
-    Raises:
-      ValueError: if an option is wrong.
-
-    Reference: SPADE, arXiv 2005.02357.
-    """
-
-    encoder: Encoder
-    scores: tuple[str, ...] = ("distance",)
-    images: int = 50
-    neighbours: int = 1
-    smoothing: float = 4.0
-
-    meanings: ClassVar[Mapping[str, str]] = {
-        "distance": "the squared Euclidean distance of the features from the nearest features of "
-        "the most similar normal images: 0 for features that were seen; it has no upper end.",
-    }
-
-    def __post_init__(self):
-        for score in self.scores:
-            check_choice("score", score, self.meanings)
-        check_count("images", self.images)
-        check_count("neighbours", self.neighbours)
-        check_smoothing(self.smoothing)
-
-    @property
-    def before(self) -> tuple[Pass, ...]:
-        """Return the pass that keeps the maps."""
-        return (Pass(lambda variables: (), self._update, self._finish),)
-
-    def init(self, key: jax.Array, size: tuple[int, int]) -> Variables:
-        """Start without images; the pass makes the first axis of each array as long as they are.
-
-        Args:
-          key: not used; nothing is drawn.
-          size: (height, width) of the input, pixels.
-
-        Returns:
-          `constants`: map_i f32[0, h_i, w_i, c_i] for each map, and pooled f32[0, c], the average
-          of the last; `params` is empty.
-
-        Raises:
-          InputError: if the encoder cannot take that size.
-        """
-        del key
-        sizes = self.encoder.map_sizes(size)
-        constants = {
-            f"map_{i}": jnp.zeros((0, *s, c), jnp.float32)
-            for i, (s, c) in enumerate(zip(sizes, self.encoder.channels, strict=True))
-        }
-        constants["pooled"] = jnp.zeros((0, self.encoder.channels[-1]), jnp.float32)
-        return {"params": {}, "constants": constants}
-
-    def score(
-        self, variables: Variables, maps: Sequence[jax.Array], size: tuple[int, int]
-    ) -> dict[str, Scored]:
-        """Score images by their feature maps; see the contract.
-
-        Raises:
-          ValueError: if there are fewer normal images than `images`.
-        """
-        constants = variables["constants"]
-        normal = [constants[f"map_{i}"] for i in range(len(maps))]
-        pooled = constants["pooled"]
-        if len(pooled) < self.images:
-            raise ValueError(f"variables must hold {self.images} images, got {len(pooled)}")
-
-        def score(maps):
-            squares = jnp.square(maps[-1].mean((0, 1))[None] - pooled).sum(-1)
-            negative, similar = jax.lax.top_k(-squares, self.images)
-            gallery = align([m[similar] for m in normal])
-            queries = align([m[None] for m in maps])[0]
-            channels = queries.shape[-1]
-            distances, _ = nearest(
-                queries.reshape(-1, channels), gallery.reshape(-1, channels), self.neighbours
-            )
-            grid = jnp.square(distances).mean(-1).reshape(queries.shape[:-1])
-            return grid, -negative.mean()
-
-        grids, scores = jax.lax.map(score, tuple(maps))
-        scored = Scored(to_pixels(grids, size, self.smoothing), scores)
-        return {score: scored for score in self.scores}
-
-    def describe(self) -> str:
-        """Say in a line what it is, for reports."""
-        return (
-            f"SPADE: distance from the {self.neighbours} nearest patches of the {self.images} "
-            "most similar normal images"
-        )
-
-    def _update(
-        self, variables: Variables, carry: tuple, maps: Sequence[jax.Array], valid: np.ndarray
-    ) -> tuple:
-        return (*carry, [np.asarray(m, np.float32)[valid] for m in maps])
-
-    def _finish(self, variables: Variables, carry: tuple) -> Variables:
-        maps = [np.concatenate(batches) for batches in zip(*carry, strict=True)]
-        if len(maps[0]) < self.images:
-            raise InputError(
-                f"spade: {len(maps[0])} normal images, expected at least {self.images}, as many as "
-                "an image is compared with; add images or set images to fewer"
-            )
-        constants = {f"map_{i}": jnp.asarray(m) for i, m in enumerate(maps)}
-        constants["pooled"] = jnp.asarray(maps[-1].mean((1, 2)))
-        return {**variables, "constants": constants}
 
 
 def _weight(query: jax.Array, bank: jax.Array, match: jax.Array, support: int) -> jax.Array:

@@ -33,13 +33,16 @@ def nearest(queries: jax.Array, vectors: jax.Array, count: int) -> tuple[jax.Arr
     if n < count:
         raise ValueError(f"vectors must be at least {count}, as many as neighbours, got {n}")
     size = min(_BLOCK, n)
+    # Far from 0 the products would lose the digits that tell vectors apart.
+    centre = queries.mean(0, keepdims=True)
 
     def visit(i, best):
         # The last block begins early, to be of the same size.
         start = jnp.minimum(i * size, n - size)
         block = lax.dynamic_slice_in_dim(vectors, start, size)
+        block -= centre
         # |query - vector|^2 without |query|^2, which changes no order.
-        products = jnp.einsum("qc,nc->qn", queries, block, precision="highest")
+        products = jnp.einsum("qc,nc->qn", queries - centre, block, precision="highest")
         values = jnp.square(block).sum(-1)[None] - 2.0 * products
         index = start + jnp.arange(size, dtype=jnp.int32)
         values = jnp.where(index[None] < i * size, jnp.inf, values)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from jaxflow.detectors.contract import Detector
 from jaxflow.detectors.flow import FlowDetector, flow_detector
 from jaxflow.detectors.gaussian import Gaussian
-from jaxflow.detectors.memory_bank import MemoryBank, Spade
+from jaxflow.detectors.memory_bank import MemoryBank
+from jaxflow.detectors.spade import Spade
 
 
 class Family(NamedTuple):
