@@ -140,9 +140,9 @@ def evaluate(
     model = load(workdir, weights=config.encoder.weights)
     dataset = make_dataset(config)
     detector = model.detector
-    check_facts(workdir, load_run(workdir)[1], run_facts(detector.encoder, dataset))
+    check_facts(workdir, model.about["facts"], run_facts(detector.encoder, dataset))
     test = TEST_SETS[test_set](_test_images(dataset, workdir))
-    titles = _shown_once(model)
+    titles, model = _shown_once(model)
     deciding, promised = model.calibration(model.usual, decision)
     notes = _notes(config, detector.encoder.sha256, dataset)
     images = read_images(test, model.size)
@@ -150,9 +150,8 @@ def evaluate(
     for note in notes:
         warn(note)
     if oracle:
-        model.selections["oracle"] = _oracle(
-            config, workdir, model, dataset, images, test, deciding
-        )
+        oracle_selection = _oracle(config, workdir, model, dataset, images, test, deciding)
+        model = model.with_selections({**model.selections, "oracle": oracle_selection})
     scored = _score(config, model, test, images)
     calibrations = {key: _calibration(model, *key, decision) for key in scored}
     rows = [
@@ -182,13 +181,13 @@ def evaluate(
     return Evaluated(rows, promise)
 
 
-def _shown_once(model: Model) -> dict[str, str]:
-    """Return the titles of the selections; where `last` is `best`, one row serves both."""
-    titles, selections = dict(TITLES), model.selections
-    if "best" in selections and selections["best"].step == selections["last"].step:
-        del selections["last"]
-        titles["best"] = SAME
-    return titles
+def _shown_once(model: Model) -> tuple[dict[str, str], Model]:
+    """Return the titles and the selections; where `last` is `best`, one row serves both."""
+    selections = dict(model.selections)
+    if "best" not in selections or selections["best"].step != selections["last"].step:
+        return dict(TITLES), model
+    del selections["last"]
+    return {**TITLES, "best": SAME}, model.with_selections(selections)
 
 
 def _score(

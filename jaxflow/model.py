@@ -1,6 +1,7 @@
 """A trained detector to hold: it scores images, and is kept in a folder."""
 
 import dataclasses
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +90,8 @@ class Model:
         about: Mapping[str, Any] | None = None,
     ):
         self.detector = detector
-        self.selections = dict(selections)
+        # Read-only: what was placed on the devices would not follow a change.
+        self.selections: Mapping[str, Selection] = types.MappingProxyType(dict(selections))
         self.size = size
         self.deciding_score = score
         self.about = dict(about or {})
@@ -101,6 +103,17 @@ class Model:
     def usual(self) -> str:
         """Return the selection that is used unless another is named: `best` where there is one."""
         return "best" if "best" in self.selections else "last"
+
+    def with_selections(self, selections: Mapping[str, Selection]) -> "Model":
+        """Return the same detector with other variables."""
+        return Model(
+            self.detector,
+            selections,
+            size=self.size,
+            score=self.deciding_score,
+            batch_size=self.batch_size,
+            about=self.about,
+        )
 
     def named(self, selection: str | None) -> str:
         """Return the name of a selection: the one asked for, or `usual`.

@@ -117,9 +117,9 @@ def _draw_all(
 def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
     """List the images named, and those in the folders named, at any depth.
 
-    Each image is listed once for each of its names: a folder that can be reached in several ways
-    is read once, and a link to an image is an image of its own. Hidden files and folders count only
-    where they are named. What else is passed over in a folder is told in a line.
+    A folder that can be reached in several ways is read once. A link to an image counts as another
+    image. Hidden files and folders count only where they are named. A line says what else is passed
+    over in a folder.
 
     Args:
       inputs: images and folders.

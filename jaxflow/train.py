@@ -24,7 +24,7 @@ import ml_collections
 from absl import flags
 
 from jaxflow.data import AnomalyDataset, read_images
-from jaxflow.detectors import Detector
+from jaxflow.detectors import DETECTORS, Detector
 from jaxflow.detectors.scorer import Scorer
 from jaxflow.encoders import Encoder, WeightsUnavailable
 from jaxflow.errors import InputError, RunStopped
@@ -46,8 +46,7 @@ from jaxflow.experiments.run_folder import MODEL, check_places, is_run, make_fol
 from jaxflow.experiments.signals import noted
 from jaxflow.files import check_writable, locked, remove_parts
 from jaxflow.model import Model, Selection, is_model
-from jaxflow.training import Selection as Trained
-from jaxflow.training import fit, steps_per_epoch
+from jaxflow.training import Trained, fit, steps_per_epoch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,7 +146,8 @@ def load_encoder_or_random(config: ml_collections.ConfigDict) -> Encoder:
 
 
 def _check_sizes(config: ml_collections.ConfigDict, dataset: AnomalyDataset) -> None:
-    if steps_per_epoch(dataset, config.training.batch_size) == 0:
+    trained = DETECTORS[config.model.detector].trained
+    if trained and steps_per_epoch(dataset, config.training.batch_size) == 0:
         raise InputError(
             f"config.training.batch_size {config.training.batch_size}: there are only "
             f"{len(dataset.train)} training images; use a smaller batch or add images"

@@ -245,7 +245,7 @@ def _test_images(test: Path, found: Scan) -> list[tuple[str, Path]]:
 def _above_notes(
     matched: Mapping[Path, Sequence[Path]], image_root: Path, mask_root: Path
 ) -> list[str]:
-    """Name masks of images below their folder, which holds masks of its own images too."""
+    """Name masks that lie in a folder above that of their image, beside the masks of others."""
     above = {
         image: masks[0]
         for image, masks in matched.items()

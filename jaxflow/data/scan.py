@@ -117,7 +117,7 @@ def scan(folder: Path, first: Sequence[Path] = ()) -> Scan:
     rest = [path for path in entries if path not in first]
     # The rest may hold what the parts link to: it is read already, below the link.
     for start, is_part in ((parts, True), (rest, False)):
-        # Links last: an image that can be reached both ways has the name of its own folder.
+        # Links last: an image that is reached in two ways keeps the path without a link.
         links = _walk(start, found, seen, name_read=is_part)
         while links:
             links.sort(key=lambda link: len(link[0].parts))

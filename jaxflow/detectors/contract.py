@@ -1,5 +1,6 @@
 """The contract that every family of detectors answers."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -100,7 +101,14 @@ class Detector(Protocol):
 
 
 class Untrained:
-    """What detectors have in common that only look at the normal feature maps."""
+    """What the dataclasses of detectors share that only look at the normal feature maps."""
+
+    def describe(self) -> str:
+        """Say in a line what it is: its class and its options."""
+        fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
+        names = [field.name for field in fields if field.name not in ("encoder", "scores")]
+        options = ", ".join(f"{name} {getattr(self, name)}" for name in names)
+        return f"{type(self).__name__}: {options}"
 
     @property
     def objective(self) -> Objective | None:

@@ -158,13 +158,6 @@ class Gaussian(Untrained):
             scored[score] = Scored(anomaly_map, anomaly_score(anomaly_map))
         return scored
 
-    def describe(self) -> str:
-        """Say in a line what it is, for reports."""
-        total = sum(self.encoder.channels)
-        which = f"{self.channels} of {total} channels" if self.channels else f"{total} channels"
-        where = "the average of each feature map" if self.pooled else "each position"
-        return f"a Gaussian at {where}, {which}, shrinkage {self.shrinkage}"
-
     @property
     def _dimensions(self) -> int:
         return self.channels or sum(self.encoder.channels)

@@ -148,13 +148,6 @@ class MemoryBank(Untrained):
         scored = Scored(to_pixels(grids, size, self.smoothing), scores)
         return {score: scored for score in self.scores}
 
-    def describe(self) -> str:
-        """Say in a line what it is, for reports."""
-        of = "all patches" if self.bank is None else f"at most {self.bank} patches drawn at random"
-        share = "" if self.coreset is None else f" a coreset of {self.coreset:g} of"
-        weighted = ", reweighted" if self.reweighting else ""
-        return f"distance from the {self.neighbours} nearest in{share} {of}{weighted}"
-
     @property
     def _needed(self) -> int:
         """Return how many vectors a score looks for."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.detectors.conditions import CONDITIONS
@@ -98,17 +99,25 @@ class FlowPyramid(Bijection):
         """Map each f[b, h_i, w_i, c_i] to its latent."""
         return tuple(map(Latent, *self.forward_and_log_det(feature_maps)))
 
-    def forward_and_log_det(self, x: Maps, condition: None = None) -> tuple[Maps, Maps]:
-        """Map each x f[b, h_i, w_i, c_i] to z and log_det f[b, h_i, w_i], nats."""
-        x, outer = self.normalize(x)
-        z, log_det = self.flows.forward_and_log_det(x, self.codes(x))
-        return z, tuple(inner + each for inner, each in zip(log_det, outer, strict=True))
+    def forward_and_log_det(self, x: Maps, condition: Maps | None = None) -> tuple[Maps, Maps]:
+        """Map each x f[b, h_i, w_i, c_i] to z and log_det f[b, h_i, w_i], nats.
 
-    def inverse_and_log_det(self, z: Maps, condition: None = None) -> tuple[Maps, Maps]:
-        """Map each z f[b, h_i, w_i, c_i] to x and the inverse's log_det f[b, h_i, w_i], nats."""
-        x, log_det = self.flows.inverse_and_log_det(z, self.codes(z))
+        A condition of each map takes the place of the named one.
+        """
+        x, outer = self.normalize(x)
+        codes = self.codes(x) if condition is None else condition
+        z, log_det = self.flows.forward_and_log_det(x, codes)
+        return z, tuple(map(jnp.add, log_det, outer))
+
+    def inverse_and_log_det(self, z: Maps, condition: Maps | None = None) -> tuple[Maps, Maps]:
+        """Map each z f[b, h_i, w_i, c_i] to x and the inverse's log_det f[b, h_i, w_i], nats.
+
+        A condition of each map takes the place of the named one.
+        """
+        codes = self.codes(z) if condition is None else condition
+        x, log_det = self.flows.inverse_and_log_det(z, codes)
         x, outer = self.normalizations.inverse_and_log_det(x)
-        return x, tuple(inner + each for inner, each in zip(log_det, outer, strict=True))
+        return x, tuple(map(jnp.add, log_det, outer))
 
     def normalize(self, feature_maps: Maps) -> tuple[Maps, Maps]:
         """Return the maps normalized, and the log_det f[b, h_i, w_i] of that, nats."""

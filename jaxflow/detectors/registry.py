@@ -17,14 +17,16 @@ class Family(NamedTuple):
       build: makes one from `encoder`, `scores` and its options, which are its other parameters; its
         `scores` have a default.
       meanings: the scores that it can give, the usual one first, and what each means.
+      trained: whether it is trained by gradient, or only looks at the normal feature maps.
     """
 
     build: Callable[..., Detector]
     meanings: Mapping[str, str]
+    trained: bool = False
 
 
 DETECTORS: dict[str, Family] = {
-    "flow": Family(flow_detector, FlowDetector.meanings),
+    "flow": Family(flow_detector, FlowDetector.meanings, trained=True),
     "gaussian": Family(Gaussian, Gaussian.meanings),
     "memory_bank": Family(MemoryBank, MemoryBank.meanings),
     "spade": Family(Spade, Spade.meanings),

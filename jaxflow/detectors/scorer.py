@@ -62,5 +62,10 @@ class Scorer:
             part = images[start : start + size]
             filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
             scored = unshard(self._score(self._frozen, placed, shard(filled)))
-            yield jax.tree.map(lambda x: x[: len(part)], scored)  # noqa: B023
+            yield _first(scored, len(part))
             start += size
+
+
+def _first(scored: Scores, count: int) -> Scores:
+    """Leave out what fills up a batch."""
+    return jax.tree.map(lambda x: x[:count], scored)

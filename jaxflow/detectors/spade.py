@@ -117,13 +117,6 @@ class Spade(Untrained):
         scored = Scored(to_pixels(grids, size, self.smoothing), scores)
         return {score: scored for score in self.scores}
 
-    def describe(self) -> str:
-        """Say in a line what it is, for reports."""
-        return (
-            f"SPADE: distance from the {self.neighbours} nearest patches of the {self.images} "
-            "most similar normal images"
-        )
-
     def _update(
         self, variables: Variables, carry: tuple, maps: Sequence[jax.Array], valid: np.ndarray
     ) -> tuple:

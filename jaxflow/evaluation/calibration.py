@@ -15,7 +15,7 @@ from jaxflow.evaluation.thresholds import expected_false_positive_rate, normal_q
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """The scales shared by all pictures of a model: from normal validation scores alone.
+    """The scales that all pictures of a model share; only held-out normal images set them.
 
     Attributes:
       low: map value shown as no heat.

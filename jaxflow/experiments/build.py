@@ -24,6 +24,8 @@ from jaxflow.training import (
     separately,
 )
 
+# What Flax gives to every module.
+_OF_FLAX = {"parent", "name"}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
 
@@ -70,7 +72,7 @@ def make_encoder(config: ml_collections.ConfigDict) -> Encoder:
 
 def parameters_of(build: Callable[..., Any]) -> set[str]:
     """Return the names of what a class or a function is made with."""
-    return set(inspect.signature(build).parameters)
+    return set(inspect.signature(build).parameters) - _OF_FLAX
 
 
 def parts_of(model: ml_collections.ConfigDict) -> list[Callable[..., Any]]:
@@ -132,17 +134,17 @@ def make_recipe(config: ml_collections.ConfigDict, category: str, steps_per_epoc
     optimizer = OPTIMIZERS[training.optimizer](training.learning_rate, training.weight_decay)
     augmented = data.augmentation != "none"
     return Recipe(
-        image_size(config),
-        config.seed,
-        training.epochs,
-        training.batch_size,
-        separately(optimizer) if training.vectors else optimizer,
-        RATES[training.schedule](training.epochs, steps_per_epoch, training.warmup_epochs),
-        training.vectors,
-        AUGMENTATIONS[data.augmentation](category) if augmented else None,
-        training.validate_every,
-        training.keep_all,
-        int(training.feature_memory_gib * 2**30),
+        size=image_size(config),
+        seed=config.seed,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        optimizer=separately(optimizer) if training.vectors else optimizer,
+        rate=RATES[training.schedule](training.epochs, steps_per_epoch, training.warmup_epochs),
+        vectors=training.vectors,
+        augmentation=AUGMENTATIONS[data.augmentation](category) if augmented else None,
+        validate_every=training.validate_every,
+        keep_all=training.keep_all,
+        feature_memory=int(training.feature_memory_gib * 2**30),
     )
 
 
@@ -153,6 +155,8 @@ def check_batches(config: ml_collections.ConfigDict, encoder: Encoder) -> None:
       InputError: if not, or the encoder cannot take images of this size.
     """
     training, sizes = config.training, encoder.map_sizes(image_size(config))
+    if not DETECTORS[config.model.detector].trained:
+        return
     check_batch_size("config.training.batch_size", training.batch_size)
     if training.vectors:
         name = "config.training.vectors"

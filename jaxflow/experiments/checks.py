@@ -71,6 +71,8 @@ _AT_MOST = {
     "evaluation.batch_size": 2**16,
 }
 LONGEST_SIDE = 2**14
+# Parameters of detectors and flows that are no options: other keys give them, or they are objects.
+_NO_OPTIONS = {"encoder", "flow", "scores", "loss", "base", "output_init"}
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -129,7 +131,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 def _check_options(model: ml_collections.ConfigDict) -> None:
     """Check that each of `config.model.options` is a parameter of the detector or of its flow."""
-    known = set().union(*map(parameters_of, parts_of(model))) - {"encoder", "flow", "scores"}
+    known = set().union(*map(parameters_of, parts_of(model))) - _NO_OPTIONS
     for name in model.options:
         if name not in known or name in model:
             nearest = difflib.get_close_matches(name, known - set(model), 1, 0.5)
@@ -149,8 +151,8 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
             f"config.training.warmup_epochs {training.warmup_epochs}: the warm-up must end before "
             f"the training does; choose fewer than config.training.epochs, {training.epochs}"
         )
-    if len(parts_of(model)) == 1:
-        return  # Nothing is trained by gradient.
+    if not DETECTORS[model.detector].trained:
+        return
     if training.vectors and not make_flow(model).pointwise:
         pointwise = " or ".join(name for name, flow in FLOWS.items() if flow().pointwise)
         raise InputError(
@@ -184,6 +186,10 @@ def check_effects(config: ml_collections.ConfigDict) -> None:
         "training.warmup_epochs": (
             "training.schedule constant",
             config.training.schedule == "constant",
+        ),
+        "data.augmentation": (
+            f"model.detector {model.detector}, which looks at each image once",
+            not DETECTORS[model.detector].trained,
         ),
         "encoder.revision": ("encoder.weights of a file", config.encoder.weights != "hub"),
     }

@@ -16,7 +16,7 @@ def protocol(
     config: ml_collections.ConfigDict, detector: Detector, dataset: AnomalyDataset
 ) -> dict[str, object]:
     """Return what the figures of a run depend on, for its report."""
-    training, encoder = config.training, detector.encoder
+    encoder = detector.encoder
     return {
         "data set": f"{dataset.name} ({dataset.category})",
         "images": f"{len(dataset.train)} train, {len(dataset.validation)} validation (held out of "
@@ -28,11 +28,18 @@ def protocol(
         "encoder weights SHA-256": encoder.sha256 or "random weights",
         "encoder weights commit": encoder.commit or "not from the hub",
         "detector": detector.describe(),
-        "budget": f"{training.epochs} epochs, batch {training.batch_size}, "
-        f"{training.optimizer} {training.learning_rate} {training.schedule}, loss {training.loss}, "
-        + describe_groups(config),
+        "budget": _budget(config) if detector.objective else "one look at each training image",
         "seed": config.seed,
     }
+
+
+def _budget(config: ml_collections.ConfigDict) -> str:
+    training = config.training
+    return (
+        f"{training.epochs} epochs, batch {training.batch_size}, {training.optimizer} "
+        f"{training.learning_rate} {training.schedule}, loss {training.loss}, "
+        f"{describe_groups(config)}"
+    )
 
 
 def describe_groups(config: ml_collections.ConfigDict) -> str:

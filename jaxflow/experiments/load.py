@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import ml_collections
-
 from jaxflow.errors import InputError
 from jaxflow.experiments.build import make_detector, make_encoder
-from jaxflow.experiments.config import check_complete
-from jaxflow.experiments.run_folder import MODEL, check_facts
+from jaxflow.experiments.run_folder import MODEL, check_facts, complete_config, is_run
 from jaxflow.model import Model, is_model, read_about, read_model
 
 
@@ -43,8 +40,7 @@ def load(
             f"{folder}: the model was not built from a configuration; build its detector and call "
             "jaxflow.model.read_model"
         )
-    config = ml_collections.ConfigDict(about["config"])
-    check_complete(str(folder), config)
+    config = complete_config(folder, about["config"])
     if weights is not None:
         config.encoder.weights = str(weights)
     encoder = make_encoder(config)
@@ -58,6 +54,8 @@ def load(
 
 
 def _train_again(folder: Path, error: InputError) -> InputError:
+    if not is_run(folder.parent):
+        return error
     return InputError(
         f"{error}; delete {folder} and start the same train command again: it is computed again"
     )

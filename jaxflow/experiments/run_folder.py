@@ -1,7 +1,7 @@
 """What a run's folder says of it: `run.json`, and the checks that it is still the same run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,24 @@ def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
             f"python -m jaxflow.train --config=CONFIG --workdir={workdir}"
         )
     run = _read_run(path)
-    config = ml_collections.ConfigDict(run.pop("config"))
-    check_complete(str(path), config)
-    return config, run
+    return complete_config(path, run.pop("config")), run
+
+
+def complete_config(path: Path, stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Return a stored config.
+
+    Raises:
+      InputError: if it has other keys than configs have now.
+    """
+    config = ml_collections.ConfigDict(stored)
+    try:
+        check_complete(str(path), config)
+    except InputError as error:
+        raise InputError(
+            f"{path} is of another version of jaxflow, whose configurations have other keys; train "
+            "again in another folder"
+        ) from error
+    return config
 
 
 def check_facts(workdir: Path, facts: dict[str, Any], now: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ gives a likelihood map:
     z, log_det = flow.apply(variables, x, method="forward_and_log_det")
 
 `Chain` composes any of them, `PerMap` lifts one to the maps of an encoder. `jaxflow.flows.distrax`
-has a flow as a distrax bijector and distribution; it alone imports distrax.
+has a flow as a distrax bijector and distribution; only that module imports distrax.
 """
 
 from jaxflow.flows.affine import GlobalAffine

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.flows.arguments import check_array, check_sequence, per_position, widen
@@ -85,10 +86,14 @@ class Bijection(nn.Module, kw_only=True):
     @nn.nowrap
     def describe(self) -> str:
         """Say in a line what it is: its class and its plain attributes."""
-        fields = [field.name for field in dataclasses.fields(self) if field.name != "name"]
-        values = {name: getattr(self, name) for name in fields}
-        plain = [f"{k} {v}" for k, v in values.items() if isinstance(v, int | float | str | tuple)]
-        return f"{type(self).__name__}: {', '.join(plain)}" if plain else type(self).__name__
+        said = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("dtype") and value is not None:
+                value = jnp.dtype(value).name
+            if field.name != "name" and isinstance(value, int | float | str | tuple):
+                said.append(f"{field.name} {value}")
+        return f"{type(self).__name__}: {', '.join(said)}" if said else type(self).__name__
 
     def forward_and_log_det(self, x: Value, condition: Value = None) -> tuple[Value, Value]:
         """Map x f[..., c], given a condition f[..., d] or None, to z and log_det f[...], nats."""

@@ -158,7 +158,7 @@ class CFlowDecoder(CouplingFlow, kw_only=True):
     """A normalizing flow over single feature vectors, given a condition such as their position.
 
     The `CouplingFlow` whose conditioner is two dense layers that read concat(a, condition). Without
-    a condition, at init and ever after, it is the unconditional flow (UFLOW).
+    a condition, at init and at every later call, it is the unconditional flow (UFLOW).
 
     Attributes:
       hidden_ratio: hidden width over the conditioner's input width, condition included.

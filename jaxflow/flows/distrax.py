@@ -1,6 +1,6 @@
 """A flow with its parameters as a distrax bijector and as a distrax distribution.
 
-It alone imports distrax, and is not part of `jaxflow.flows`:
+Only this module imports distrax, and `import jaxflow.flows` does not load it:
 
     from jaxflow.flows.distrax import FlowBijector, flow_distribution
 """

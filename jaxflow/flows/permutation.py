@@ -23,7 +23,7 @@ from jaxflow.flows.bijection import Bijection
 def permute_channels(x: jax.Array, index: jax.Array, inverse_index: jax.Array) -> jax.Array:
     """Gather the last axis: `y[..., i] = x[..., index[i]]`.
 
-    Every vector is gathered by an index of its own: XLA would otherwise write the channels first
+    Every vector has its own copy of the index: XLA would otherwise write the channels first
     and let all that follows read across, which costs a CPU a seventh of a training step. The
     gradient is the gather by `inverse_index`, as JAX would transpose a gather into a scatter-add,
     which costs five times as much: y is the solution of `gather(y, inverse_index) = x`, and JAX

@@ -46,7 +46,7 @@ class _Blocks(Bijection):
     @nn.nowrap
     def _mix(self, blocks: jax.Array) -> jax.Array:
         """Map blocks f[..., 4, c] to f[..., 4, c]; it is its own inverse, of determinant 1."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _mix")
 
 
 class Squeeze(_Blocks):

@@ -13,8 +13,8 @@ def padded_batches(n: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.nda
       batch_size: examples in a batch.
 
     Yields:
-      indices i64[batch_size] and valid bool[batch_size]: where not valid, which can be at the end
-      of the last batch alone, the index repeats the last example and its result is to be dropped.
+      indices i64[batch_size] and valid bool[batch_size]. Only the last batch can have indices that
+      are not valid, at its end: they repeat the last example, and their results are to be dropped.
 
     Raises:
       ValueError: if batch_size is below 1.

@@ -6,7 +6,7 @@ from jaxflow.training.features import KeptFeatures, encoded
 from jaxflow.training.fit import (
     FOLDERS,
     Recipe,
-    Selection,
+    Trained,
     fit,
     make_step,
     read_checkpoints,
@@ -32,7 +32,7 @@ __all__ = [
     "as_maps",
     "FOLDERS",
     "Recipe",
-    "Selection",
+    "Trained",
     "fit",
     "make_step",
     "read_checkpoints",

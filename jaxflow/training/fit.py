@@ -32,8 +32,8 @@ from jaxflow.training.vectors import make_vector_step
 FOLDERS = {"last": "checkpoints", "best": "best"}
 
 
-class Selection(NamedTuple):
-    """Variables of a run that are reported.
+class Trained(NamedTuple):
+    """What training made of a detector's variables.
 
     Attributes:
       step: batches of images taken; 0 where nothing is trained by gradient.
@@ -83,7 +83,7 @@ def fit(
     *,
     say: Callable[[str], None] = print,
     signals: Callable[[], AbstractContextManager[list[int]]] = no_signals,
-) -> dict[str, Selection]:
+) -> dict[str, Trained]:
     """Fit a detector to the training images of a data set.
 
     Args:
@@ -104,7 +104,7 @@ def fit(
     """
     variables = detector.init(jax.random.key(recipe.seed), recipe.size)
     features = None
-    if recipe.augmentation is None:
+    if recipe.augmentation is None and detector.objective is not None:
         features = KeptFeatures(detector.encoder, dataset.train, recipe.size, recipe.feature_memory)
         say(f"features of {len(features)} images computed once, kept in {features.place} memory")
 
@@ -116,15 +116,13 @@ def fit(
     variables = run_passes(detector.before, {"last": variables}, normal())["last"]
     if detector.objective is None:
         return {
-            "last": Selection(0, run_passes(detector.after, {"last": variables}, normal())["last"])
+            "last": Trained(0, run_passes(detector.after, {"last": variables}, normal())["last"])
         }
     _train(detector, variables, dataset, features, recipe, workdir, say, signals)
     selections = read_selections(detector, recipe, workdir, say)
     trained = {name: selection.variables for name, selection in selections.items()}
     learned = run_passes(detector.after, trained, normal())
-    return {
-        name: Selection(selection.step, learned[name]) for name, selection in selections.items()
-    }
+    return {name: Trained(selection.step, learned[name]) for name, selection in selections.items()}
 
 
 def steps_per_epoch(dataset: AnomalyDataset, batch_size: int) -> int:
@@ -134,7 +132,7 @@ def steps_per_epoch(dataset: AnomalyDataset, batch_size: int) -> int:
 
 def read_selections(
     detector: Detector, recipe: Recipe, workdir: Path, say: Callable[[str], None]
-) -> dict[str, Selection]:
+) -> dict[str, Trained]:
     """Read the latest checkpoints of `last` and of `best`, without what later passes learn.
 
     Raises:
@@ -146,11 +144,11 @@ def read_selections(
             with closing(Checkpoints(workdir / folder, read_only=True)) as checkpoints:
                 found = checkpoints.restore_latest(template, say)
             if found is not None:
-                selections[name] = Selection(found.step, found.state.variables)
+                selections[name] = Trained(found.step, found.state.variables)
     return selections
 
 
-def read_checkpoints(detector: Detector, recipe: Recipe, workdir: Path) -> Iterator[Selection]:
+def read_checkpoints(detector: Detector, recipe: Recipe, workdir: Path) -> Iterator[Trained]:
     """Read all checkpoints of a run that kept them, one after another, as `read_selections`.
 
     Raises:
@@ -159,7 +157,7 @@ def read_checkpoints(detector: Detector, recipe: Recipe, workdir: Path) -> Itera
     template = _template(detector, recipe)
     with closing(Checkpoints(workdir / FOLDERS["last"], read_only=True)) as checkpoints:
         for step in checkpoints.steps:
-            yield Selection(step, checkpoints.restore(step, template).state.variables)
+            yield Trained(step, checkpoints.restore(step, template).state.variables)
 
 
 def _template(detector: Detector, recipe: Recipe) -> Any:

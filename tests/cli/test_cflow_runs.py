@@ -80,8 +80,7 @@ def test_a_score_is_relative_to_the_reference_of_the_model(run, photos, tmp_path
     constants = dict(selection.variables["constants"])
     constants["cflow_reference"] = constants["cflow_reference"] - np.log(np.float32(100.0))
     changed = selection._replace(variables={**selection.variables, "constants": constants})
-    model.selections["best"] = changed
-    model.save(tmp_path / "model")
+    model.with_selections({**model.selections, "best": changed}).save(tmp_path / "model")
     after = jaxflow.load(tmp_path / "model").score(photos).anomaly_scores
     # One map: the score is 1 - p, and a maximum less by log 100 multiplies p by 100.
     np.testing.assert_allclose(1.0 - after, 100 * (1.0 - before), 1e-3)

@@ -8,6 +8,7 @@ from jaxflow.data.image import decode_image, resize_image
 from jaxflow.detectors import DETECTORS
 from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import Calibration, Decision
+from jaxflow.files import read_sealed_json, write_sealed_json
 
 
 @pytest.fixture
@@ -98,6 +99,9 @@ def test_every_family_goes_through_the_same_commands(
     assert outcome.code == 0, outcome
     usual = next(iter(DETECTORS[family].meanings))
     assert usual in outcome.out
+    page = (tmp_path / "run/evaluation/index.html").read_text()
+    assert "one look at each training image" in page
+    assert "epochs" not in page
     output = tmp_path / "out"
     given = [f"--workdir={tmp_path / 'run'}", f"--input={photos}", f"--output={output}"]
     outcome = command("predict", *given)
@@ -126,6 +130,17 @@ def test_every_family_goes_through_the_same_commands(
             "config.model: shrinkage must be",
         ),
         (["--config.model.detector=gaussian", "--config.model.steps=3"], "has no effect"),
+        (
+            [
+                "--config.model.detector=gaussian",
+                "--config.model.steps=8",
+                "--config.data.augmentation=fastflow",
+            ],
+            "config.data.augmentation 'fastflow' has no effect",
+        ),
+        (["--config.model.options.name=mine"], "config.model.options.name: no such option"),
+        (["--config.model.options.loss=nll"], "config.model.options.loss: no such option"),
+        (["--config.model.options.precision=exact"], "config.model"),
         (["--config.model.detector=gaussian", "--config.evaluation.score=cflow"], "mahalanobis"),
     ],
 )
@@ -133,3 +148,31 @@ def test_a_wrong_option_of_a_family_is_one_line(mistake, config_file, tmp_path, 
     line = mistake("train", f"--config={config_file}", f"--workdir={tmp_path / 'run'}", *options)
     assert message in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_family_that_is_not_trained_needs_no_whole_batch(command, config_file, tmp_path):
+    options = ["--config.model.detector=gaussian", "--config.model.steps=8"]
+    options += ["--config.training.batch_size=64", f"--workdir={tmp_path / 'run'}"]
+    assert command("train", f"--config={config_file}", *options).code == 0
+
+
+def test_an_option_of_the_flow_reaches_it(command, config_file, tmp_path):
+    options = ["--config.model.options.precision=default", f"--workdir={tmp_path / 'run'}"]
+    assert command("train", f"--config={config_file}", *options).code == 0
+    assert jaxflow.load(tmp_path / "run").detector.pyramid.flow.precision == "default"
+
+
+def test_the_selections_of_a_model_are_read_only(trained):
+    model = jaxflow.load(trained[0])
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        model.selections["best"] = model.selections["last"]
+    assert set(model.with_selections({"last": model.selections["last"]}).selections) == {"last"}
+
+
+def test_a_run_of_another_version_is_to_be_trained_again(mistake, trained_copy):
+    run = read_sealed_json(trained_copy / "run.json")
+    del run["config"]["model"]["detector"]
+    write_sealed_json(trained_copy / "run.json", run)
+    line = mistake("evaluate", f"--workdir={trained_copy}")
+    assert "is of another version of jaxflow" in line
+    assert "train again in another folder" in line

@@ -32,3 +32,24 @@ def latents():
         Latent(draw(2, 4, 6, 5), draw(2, 4, 6)),
         Latent(3.0 * draw(2, 2, 3, 7), 10.0 * draw(2, 2, 3)),
     ]
+
+
+@pytest.fixture(scope="session")
+def fit():
+    """Run a detector's one pass for images of 16 x 24 pixels."""
+
+    def fit(detector, maps, sizes=(5, 3, 100), seed=0):
+        # Batches of uneven sizes, each followed by an image that does not count.
+        variables = detector.init(jax.random.key(seed), (16, 24))
+        (step,) = detector.before
+        carry, start = step.start(variables), 0
+        for size in sizes:
+            batch = [m[start : start + size] for m in maps]
+            start += size
+            if len(batch[0]):
+                valid = np.arange(len(batch[0]) + 1) < len(batch[0])
+                batch = [np.concatenate([m, np.full_like(m[:1], 1e3)]) for m in batch]
+                carry = step.update(variables, carry, batch, valid)
+        return step.finish(variables, carry)
+
+    return fit

@@ -96,10 +96,10 @@ def test_scores_do_not_depend_on_the_batch(resnet18, images, build, flow, normal
     together, turned = score(images), score(images[::-1])
     alone = score(images[5:6])
     for name in SCORES:
-        for one, back, all_of_them in zip(alone[name], turned[name], together[name], strict=True):
-            scale = np.abs(all_of_them).max()
-            np.testing.assert_allclose(one[0], all_of_them[5], 0, 1e-5 * scale)
-            np.testing.assert_allclose(back[::-1], all_of_them, 0, 1e-5 * scale)
+        for single, reverse, batch in zip(alone[name], turned[name], together[name], strict=True):
+            scale = np.abs(batch).max()
+            np.testing.assert_allclose(single[0], batch[5], 0, 1e-5 * scale)
+            np.testing.assert_allclose(reverse[::-1], batch, 0, 1e-5 * scale)
         scores = together[name].anomaly_score
         assert np.ptp(scores) > 1e-3 * np.abs(scores).max()  # Images are told apart.
 

@@ -44,21 +44,6 @@ def draw_maps(n, seed=0, offset=0.0, dtype=np.float32):
     return maps
 
 
-def fit(detector, maps, sizes=(5, 3, 100), seed=0):
-    """Run the pass over batches of uneven sizes, each followed by an image that does not count."""
-    variables = detector.init(jax.random.key(seed), SIZE)
-    (step,) = detector.before
-    carry, start = step.start(variables), 0
-    for size in sizes:
-        batch = [m[start : start + size] for m in maps]
-        start += size
-        if len(batch[0]):
-            valid = np.arange(len(batch[0]) + 1) < len(batch[0])
-            batch = [np.concatenate([m, np.full_like(m[:1], 1e3)]) for m in batch]
-            carry = step.update(variables, carry, batch, valid)
-    return step.finish(variables, carry)
-
-
 def vectors_of(detector, variables, maps):
     """Give the aligned vectors as the detector sees them, f[n, h, w, c]."""
     return np.asarray(detector._vectors(variables, maps)[0])
@@ -79,7 +64,7 @@ def test_it_answers_the_contract():
     assert set(detector.scores) <= set(detector.meanings)
 
 
-def test_each_position_has_the_mean_and_covariance_of_numpy():
+def test_each_position_has_the_mean_and_covariance_of_numpy(fit):
     detector, maps = Gaussian(encoder()), draw_maps(20)
     variables = fit(detector, maps)
     got = variables["constants"]["gaussian_0"]
@@ -91,7 +76,7 @@ def test_each_position_has_the_mean_and_covariance_of_numpy():
         np.testing.assert_array_equal(w, np.tril(w))
 
 
-def test_log_prob_equals_scipy_in_float64():
+def test_log_prob_equals_scipy_in_float64(fit):
     with jax.enable_x64(True):
         detector, maps = Gaussian(encoder()), draw_maps(20, dtype=np.float64)
         variables = fit(detector, maps)
@@ -107,7 +92,7 @@ def test_log_prob_equals_scipy_in_float64():
         np.testing.assert_allclose(got.reshape(3, -1), np.transpose(expected), rtol=1e-9)
 
 
-def test_pooled_log_prob_equals_scipy_in_float64():
+def test_pooled_log_prob_equals_scipy_in_float64(fit):
     with jax.enable_x64(True):
         detector = Gaussian(encoder(), pooled=True)
         maps, others = draw_maps(20, dtype=np.float64), draw_maps(3, seed=1, dtype=np.float64)
@@ -122,14 +107,14 @@ def test_pooled_log_prob_equals_scipy_in_float64():
         np.testing.assert_allclose(got, expected[:, None, None], rtol=1e-9)
 
 
-def test_one_map_with_all_channels_has_the_likelihood_of_the_features_themselves():
+def test_one_map_with_all_channels_has_the_likelihood_of_the_features_themselves(fit):
     detector = Gaussian(encoder((3,), (4,)))
     maps = draw_maps(20)[:1]
     variables = fit(detector, maps)
     np.testing.assert_allclose(vectors_of(detector, variables, maps), maps[0])
 
 
-def test_scores_equal_their_definitions():
+def test_scores_equal_their_definitions(fit):
     detector = Gaussian(encoder(), smoothing=0)
     maps, others = draw_maps(20), draw_maps(3, seed=1)
     variables = fit(detector, maps)
@@ -147,7 +132,7 @@ def test_scores_equal_their_definitions():
     np.testing.assert_allclose(scored["mahalanobis"].anomaly_score, got.max(1))
 
 
-def test_pooled_distances_of_the_maps_are_added_and_the_same_at_every_pixel():
+def test_pooled_distances_of_the_maps_are_added_and_the_same_at_every_pixel(fit):
     detector = Gaussian(encoder(), pooled=True)
     maps, others = draw_maps(20), draw_maps(3, seed=1)
     scored = detector.score(fit(detector, maps), others, SIZE)["mahalanobis"]
@@ -190,7 +175,7 @@ def test_shrinkage_weights_hold_at_their_ends(name):
     np.testing.assert_array_equal(shrink(np.zeros((3, 3)), 0.0, n, name), np.zeros((3, 3)))
 
 
-def test_covariance_holds_far_from_zero():
+def test_covariance_holds_far_from_zero(fit):
     detector, maps = Gaussian(encoder(), shrinkage=0.0), draw_maps(40, offset=1000.0)
     variables = fit(detector, maps)
     _, covariance = covariances(vectors_of(detector, variables, maps), 0.0)
@@ -199,14 +184,14 @@ def test_covariance_holds_far_from_zero():
         np.testing.assert_allclose(w @ s @ w.T, np.eye(7), atol=1e-3)
 
 
-def test_batches_do_not_change_what_is_learned():
+def test_batches_do_not_change_what_is_learned(fit):
     detector, maps = Gaussian(encoder(), shrinkage="ledoit_wolf"), draw_maps(20)
     one, other = fit(detector, maps, sizes=(20,)), fit(detector, maps, sizes=(1,) * 20)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, other)
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_an_image_is_scored_the_same_in_any_batch(pooled):
+def test_an_image_is_scored_the_same_in_any_batch(fit, pooled):
     detector = Gaussian(encoder(), pooled=pooled)
     variables, others = fit(detector, draw_maps(20)), draw_maps(32, seed=1)
     score = jax.jit(detector.score, static_argnums=2)
@@ -219,7 +204,7 @@ def test_an_image_is_scored_the_same_in_any_batch(pooled):
 
 
 @pytest.mark.parametrize("options", [{}, {"channels": 5}, {"pooled": True}])
-def test_init_gives_the_final_shapes_and_dtypes(options):
+def test_init_gives_the_final_shapes_and_dtypes(fit, options):
     detector = Gaussian(encoder(), **options)
     before = detector.init(jax.random.key(0), SIZE)
     after = fit(detector, draw_maps(20))
@@ -229,7 +214,7 @@ def test_init_gives_the_final_shapes_and_dtypes(options):
     assert before["params"] == {}
 
 
-def test_channels_are_drawn_by_the_key_and_kept():
+def test_channels_are_drawn_by_the_key_and_kept(fit):
     detector = Gaussian(encoder(), channels=5)
     drawn = [
         tuple(detector.init(jax.random.key(seed), SIZE)["constants"]["channels"].tolist())
@@ -248,7 +233,7 @@ def test_channels_are_drawn_by_the_key_and_kept():
     np.testing.assert_array_equal(vectors_of(detector, variables, maps), kept)
 
 
-def test_a_defect_stands_out_where_it_is():
+def test_a_defect_stands_out_where_it_is(fit):
     detector = Gaussian(encoder(), smoothing=1.0)
     variables, others = fit(detector, draw_maps(30)), draw_maps(2, seed=1)
     others[0][1, 2, 4] += 20.0
@@ -275,12 +260,12 @@ def test_wrong_options_are_refused(options, message):
         Gaussian(encoder(), **options)
 
 
-def test_one_image_is_too_few():
+def test_one_image_is_too_few(fit):
     with pytest.raises(InputError, match="^gaussian: a covariance needs at least 2 .*, got 1"):
         fit(Gaussian(encoder()), draw_maps(1))
 
 
-def test_a_singular_covariance_says_what_to_do():
+def test_a_singular_covariance_says_what_to_do(fit):
     with pytest.raises(InputError, match="7 channels over 5 images is singular; set shrinkage"):
         fit(Gaussian(encoder(), shrinkage=0.0), draw_maps(5))
 
@@ -294,9 +279,6 @@ def test_whitening_follows_the_precision_that_jax_has():
 
 
 def test_it_says_what_it_is():
-    assert Gaussian(encoder(), channels=5).describe() == (
-        "a Gaussian at each position, 5 of 7 channels, shrinkage 0.01"
-    )
-    assert Gaussian(encoder(), pooled=True, shrinkage="oas").describe() == (
-        "a Gaussian at the average of each feature map, 7 channels, shrinkage oas"
+    assert Gaussian(encoder(), channels=5, shrinkage="oas").describe() == (
+        "Gaussian: pooled False, channels 5, shrinkage oas, smoothing 4.0"
     )

@@ -38,21 +38,6 @@ def draw_maps(n, seed=0):
     ]
 
 
-def fit(detector, maps, sizes=(5, 3, 100), seed=0):
-    """Run the pass over batches of uneven sizes, each followed by an image that does not count."""
-    variables = detector.init(jax.random.key(seed), SIZE)
-    (step,) = detector.before
-    carry, start = step.start(variables), 0
-    for size in sizes:
-        batch = [m[start : start + size] for m in maps]
-        start += size
-        if len(batch[0]):
-            valid = np.arange(len(batch[0]) + 1) < len(batch[0])
-            batch = [np.concatenate([m, np.full_like(m[:1], 1e3)]) for m in batch]
-            carry = step.update(variables, carry, batch, valid)
-    return step.finish(variables, carry)
-
-
 def bank_of(variables):
     return np.asarray(variables["constants"]["bank"])
 
@@ -75,7 +60,7 @@ def test_they_answer_the_contract(detector):
 
 
 @pytest.mark.parametrize("neighbours", [1, 3])
-def test_plain_nearest_neighbours_equal_all_distances(neighbours):
+def test_plain_nearest_neighbours_equal_all_distances(fit, neighbours):
     detector, maps, others = plain(neighbours=neighbours), draw_maps(6), draw_maps(2, seed=1)
     variables = fit(detector, maps)
     normal = np.asarray(align(maps)).reshape(-1, 7)
@@ -87,13 +72,13 @@ def test_plain_nearest_neighbours_equal_all_distances(neighbours):
     np.testing.assert_allclose(scored.anomaly_score, expected.max((1, 2)), rtol=1e-5)
 
 
-def test_an_image_of_the_bank_is_at_distance_0():
+def test_an_image_of_the_bank_is_at_distance_0(fit):
     detector, maps = plain(), draw_maps(6)
     scored = detector.score(fit(detector, maps), [m[2:3] for m in maps], GRID)["distance"]
     np.testing.assert_allclose(scored.anomaly_map, np.zeros((1, *GRID)), atol=1e-5)
 
 
-def test_neighbourhood_is_the_mean_of_the_positions_that_exist():
+def test_neighbourhood_is_the_mean_of_the_positions_that_exist(fit):
     detector, maps = plain(neighbourhood=3), draw_maps(1)
     maps[1][:] = 0.0
     bank = bank_of(fit(detector, maps)).reshape(*GRID, 7)
@@ -102,7 +87,7 @@ def test_neighbourhood_is_the_mean_of_the_positions_that_exist():
         np.testing.assert_allclose(bank[row, column, :3], window.mean((0, 1)), rtol=1e-5, atol=1e-6)
 
 
-def test_reweighting_equals_equation_7():
+def test_reweighting_equals_equation_7(fit):
     detector = plain(reweighting=True, support=4)
     maps, others = draw_maps(6), draw_maps(3, seed=1)
     variables = fit(detector, maps)
@@ -120,7 +105,7 @@ def test_reweighting_equals_equation_7():
         assert 0 < score < s
 
 
-def test_reweighting_stays_finite_where_distances_are_large():
+def test_reweighting_stays_finite_where_distances_are_large(fit):
     detector, others = plain(reweighting=True), draw_maps(1, seed=1)
     others = [1e4 * m for m in others]
     scored = detector.score(fit(detector, draw_maps(6)), others, GRID)["distance"]
@@ -128,7 +113,7 @@ def test_reweighting_stays_finite_where_distances_are_large():
     assert scored.anomaly_score[0] <= scored.anomaly_map.max()
 
 
-def test_a_limited_bank_is_drawn_by_the_key_whatever_the_batches():
+def test_a_limited_bank_is_drawn_by_the_key_whatever_the_batches(fit):
     detector, maps = plain(bank=20), draw_maps(6)
     bank = bank_of(fit(detector, maps))
     assert bank.shape == (20, 7)
@@ -139,7 +124,7 @@ def test_a_limited_bank_is_drawn_by_the_key_whatever_the_batches():
     assert rows(bank_of(fit(plain(bank=1000), maps))) == rows(align(maps))
 
 
-def test_every_vector_is_as_likely_to_be_drawn():
+def test_every_vector_is_as_likely_to_be_drawn(fit):
     counts = np.zeros(6)
     maps = [np.broadcast_to(np.arange(6.0)[:, None, None, None], m.shape) for m in draw_maps(6)]
     for seed in range(60):
@@ -149,7 +134,7 @@ def test_every_vector_is_as_likely_to_be_drawn():
     assert abs(counts - 120).max() < 40
 
 
-def test_coreset_keeps_a_share_that_covers_all():
+def test_coreset_keeps_a_share_that_covers_all(fit):
     detector, maps = plain(coreset=0.25), draw_maps(6)
     variables, everything = fit(detector, maps), np.asarray(align(maps)).reshape(-1, 7)
     bank = bank_of(variables)
@@ -171,7 +156,7 @@ def slow_spade(maps, other, images, neighbours):
     return nearest.reshape(GRID), np.sort(squares)[:images].mean()
 
 
-def test_spade_equals_a_slow_reference():
+def test_spade_equals_a_slow_reference(fit):
     detector = Spade(ENCODER, images=3, neighbours=2, smoothing=0)
     maps, others = draw_maps(8), draw_maps(2, seed=1)
     scored = jax.jit(detector.score, static_argnums=2)(fit(detector, maps), others, GRID)
@@ -189,7 +174,7 @@ DETECTORS = {
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_an_image_is_scored_the_same_in_any_batch(name):
+def test_an_image_is_scored_the_same_in_any_batch(fit, name):
     detector, others = DETECTORS[name], draw_maps(32, seed=1)
     variables = fit(detector, draw_maps(8))
     score = jax.jit(detector.score, static_argnums=2)
@@ -201,7 +186,7 @@ def test_an_image_is_scored_the_same_in_any_batch(name):
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_init_gives_the_final_arrays_but_for_their_number(name):
+def test_init_gives_the_final_arrays_but_for_their_number(fit, name):
     detector = DETECTORS[name]
     before, after = detector.init(jax.random.key(0), SIZE), fit(detector, draw_maps(8))
     assert jax.tree.map(lambda a: (a.shape[1:], a.dtype), before) == jax.tree.map(
@@ -212,7 +197,7 @@ def test_init_gives_the_final_arrays_but_for_their_number(name):
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_a_defect_stands_out_where_it_is(name):
+def test_a_defect_stands_out_where_it_is(fit, name):
     detector, others = DETECTORS[name], draw_maps(2, seed=1)
     others[0][1, 2, 4] += 10.0
     others[1][1] += 1.0
@@ -249,7 +234,7 @@ def test_wrong_options_of_spade_are_refused(name):
         Spade(ENCODER, **{name: 0})
 
 
-def test_a_bank_that_is_too_small_says_what_to_do():
+def test_a_bank_that_is_too_small_says_what_to_do(fit):
     with pytest.raises(InputError, match="^memory bank: 2 vectors .* expected at least 9"):
         fit(plain(bank=2, reweighting=True), draw_maps(2))
     with pytest.raises(InputError, match="^spade: 8 normal images, expected at least 50"):
@@ -263,13 +248,24 @@ def test_nothing_is_scored_before_the_pass(detector):
         detector.score(variables, [jnp.asarray(m) for m in draw_maps(1)], SIZE)
 
 
+def test_unit_makes_the_length_of_each_maps_vectors_count_for_nothing(fit):
+    maps, others = draw_maps(6), draw_maps(2, seed=1)
+    lengths = [np.random.default_rng(i).uniform(0.1, 9.0, m.shape[:3]) for i, m in enumerate(maps)]
+    longer = [m * x[..., None].astype(np.float32) for m, x in zip(maps, lengths, strict=True)]
+    scores = {}
+    for unit in (True, False):
+        detector = plain(unit=unit)
+        for name, normal in (("as drawn", maps), ("longer", longer)):
+            scored = detector.score(fit(detector, normal), others, GRID)["distance"]
+            scores[unit, name] = scored.anomaly_map
+    np.testing.assert_allclose(scores[True, "longer"], scores[True, "as drawn"], rtol=1e-4)
+    assert not np.allclose(scores[False, "longer"], scores[False, "as drawn"], rtol=0.1)
+    unit_maps = [m / np.linalg.norm(m, axis=-1, keepdims=True) for m in maps]
+    expected = np.asarray(align(unit_maps)).reshape(-1, 7)
+    np.testing.assert_allclose(bank_of(fit(plain(unit=True), maps)), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_they_say_what_they_are():
-    assert plain().describe() == "distance from the 1 nearest in all patches"
-    bank = plain(bank=500, coreset=0.1, reweighting=True)
-    assert bank.describe() == (
-        "distance from the 1 nearest in a coreset of 0.1 of at most 500 patches drawn at random, "
-        "reweighted"
-    )
-    assert Spade(ENCODER).describe() == (
-        "SPADE: distance from the 1 nearest patches of the 50 most similar normal images"
-    )
+    options = "neighbours 1, unit False, neighbourhood 1, bank 500, coreset 0.1, projection"
+    assert plain(bank=500, coreset=0.1).describe().startswith(f"MemoryBank: {options}")
+    assert Spade(ENCODER).describe() == "Spade: images 50, neighbours 1, smoothing 4.0"

@@ -115,8 +115,3 @@ def test_unknown_normalization_names_the_choices():
     message = "normalization must be one of none, layer_norm, layer_norm_affine, standardize, got"
     with pytest.raises(ValueError, match=message):
         pyramid.init(jax.random.key(0), [jnp.ones((1, 2, 2, 2))])
-
-
-def test_another_number_of_maps_is_refused():
-    with pytest.raises(ValueError, match="must hold 2 maps, got 1"):
-        FlowPyramid(FastFlow2D(), maps=2).init(jax.random.key(0), [jnp.ones((1, 2, 2, 2))])
