@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxflow.data.example import AnomalyDataset
+    from jaxflow.detectors import Detector
     from jaxflow.model import Model
 
 __version__ = "0.1.0"
@@ -21,3 +23,19 @@ def load(path: Any, **options: Any) -> "Model":
     from jaxflow.experiments import load as module  # Imported when asked for: it takes seconds.
 
     return module.load(path, **options)
+
+
+def fit(
+    detector: "Detector", dataset: "AnomalyDataset", workdir: Any = None, **options: Any
+) -> "Model":
+    """Fit a detector to normal images; see `jaxflow.experiments.fit.fit`.
+
+    Args:
+      detector: of any family.
+      dataset: its `train` is learned from, its `validation` chooses the thresholds.
+      workdir: keeps the checkpoints; None: none are kept.
+      **options: such as `epochs`, `size`, `batch_size`.
+    """
+    from jaxflow.experiments import fit as module  # Imported when asked for: it takes seconds.
+
+    return module.fit(detector, dataset, workdir, **options)

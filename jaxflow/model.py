@@ -2,29 +2,22 @@
 
 import dataclasses
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import numpy as np
-import safetensors.numpy
 
-from jaxflow.data.image import decode_image, resize_image
-from jaxflow.data.scan import scan
-from jaxflow.detectors import Detector, Variables
+from jaxflow.data.example import AnomalyDataset, Split
+from jaxflow.data.inputs import Images, read_inputs
+from jaxflow.detectors import Detector, Scored, Variables
 from jaxflow.detectors.scorer import Scorer, Scores
+from jaxflow.detectors.variables import read_variables, write_variables
 from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import Calibration, Decision
-from jaxflow.files import (
-    explain,
-    file_sha256,
-    read_sealed_json,
-    replacing,
-    write_atomically,
-    write_sealed_json,
-)
+from jaxflow.evaluation.summary import Evaluation, evaluate_scores
+from jaxflow.files import read_sealed_json, replacing, write_sealed_json
 
 # What a model's folder holds beside one `<selection>.safetensors` a selection.
 _ABOUT = "model.json"
@@ -62,6 +55,20 @@ class Result(NamedTuple):
     decisions: np.ndarray | None
 
 
+class Evaluated(NamedTuple):
+    """What one selection and score are worth on test images.
+
+    Attributes:
+      scored: the maps and scores of the images.
+      calibration: what the score's values mean; None where no images were held out.
+      evaluation: the metrics, and the reasons for those that are missing.
+    """
+
+    scored: Scored
+    calibration: Calibration | None
+    evaluation: Evaluation
+
+
 class Model:
     """A detector with all that it learned.
 
@@ -97,7 +104,7 @@ class Model:
         self.about = dict(about or {})
         self.batch_size = batch_size
         self._scorer = Scorer(detector, batch_size)
-        self._placed: dict[str, Any] = {}
+        self._placed: dict[tuple[str, ...], Any] = {}
 
     @property
     def usual(self) -> str:
@@ -130,11 +137,7 @@ class Model:
         return name
 
     def score(
-        self,
-        images: "np.ndarray | str | Path | Sequence[str | Path]",
-        *,
-        selection: str | None = None,
-        decision: Decision | None = None,
+        self, images: Images, *, selection: str | None = None, decision: Decision | None = None
     ) -> Result:
         """Score images; what else is scored makes no difference.
 
@@ -145,12 +148,12 @@ class Model:
           decision: what decides in place of the model's score and thresholds.
 
         Raises:
-          InputError: if an image cannot be read, or the selection or the score does not exist.
+          InputError: if there is no image, one cannot be read, or a choice is wrong.
         """
         name, chosen = self.named(selection), decision or Decision()
         score, calibration = self.calibration(name, chosen)
-        names, array = _read(images, self.size)
-        scored = self.scores(array, [name])[name][score]
+        names, batches = read_inputs(images, self.size, self.batch_size)
+        scored = self._all([name], batches, len(names))[name][score]
         threshold, scores = calibration.image_threshold, scored.anomaly_score
         return Result(
             names,
@@ -160,22 +163,87 @@ class Model:
             None if threshold is None else scores >= threshold,
         )
 
-    def scores(self, images: np.ndarray, selections: Iterable[str] | None = None) -> Scores:
-        """Give every score of the detector for images u8[n, *size, 3] as they are.
+    def scores(self, images: np.ndarray | Split, selections: Iterable[str] | None = None) -> Scores:
+        """Give every score of the detector.
 
         Args:
-          images: n at least 1.
+          images: u8[n, *size, 3] as they are, or a split, read as it goes; n at least 1.
           selections: which; None: all. The encoder runs once for all of them.
 
         Returns:
-          For each selection and score the anomaly maps f32[n, h, w] and scores f32[n].
+          For each selection and score the anomaly maps f32[n, h, w], in a nameless file where they
+          take more than 1 GiB, and scores f32[n].
         """
-        names = tuple(self.selections if selections is None else selections)
-        key = ",".join(names)
+        names = self.selections if selections is None else selections
+        if isinstance(images, np.ndarray):
+            return self._all(names, [images], len(images))
+        from jaxflow.data.pipeline import read_in_batches  # It imports grain, which takes a second.
+
+        batches = read_in_batches(images, self.size, self.batch_size)
+        return self._all(names, (read[valid] for read, valid in batches), len(images))
+
+    def evaluate(
+        self,
+        test: AnomalyDataset | Split,
+        *,
+        scores: Collection[str] | None = None,
+        decision: Decision | None = None,
+        note: Callable[[str], object] | None = None,
+    ) -> dict[tuple[str, str], Evaluated]:
+        """Judge every selection and score on test images.
+
+        Args:
+          test: a data set's test images, or any split.
+          scores: which; None: all.
+          decision: what decides in place of the model's score and thresholds.
+          note: called with one line if regions of masks vanish at the model's size.
+
+        Returns:
+          (selection, score) -> figures.
+
+        Raises:
+          InputError: if there are no test images, or an image or a choice is wrong.
+
+        Example:
+          >>> model.evaluate(dataset)["best", "nll"].evaluation.metrics  # doctest: +SKIP
+        """
+        from jaxflow.data.pipeline import read_masks
+
+        split = test.test if isinstance(test, AnomalyDataset) else test
+        if split is None or not len(split):
+            raise InputError("there are no test images, so there is nothing to evaluate")
+        masks = read_masks(split, self.size, note=note)
+        found = {}
+        for name, by_score in self.scores(split).items():
+            for score, scored in by_score.items():
+                if scores is not None and score not in scores:
+                    continue
+                calibration = self._meaning(name, score, decision or Decision())
+                evaluation = evaluate_scores(
+                    split.labels,
+                    scored.anomaly_score,
+                    masks=masks,
+                    anomaly_maps=scored.anomaly_map,
+                    image_threshold=calibration.image_threshold if calibration else None,
+                    pixel_threshold=calibration.pixel_threshold if calibration else None,
+                )
+                found[name, score] = Evaluated(scored, calibration, evaluation)
+        return found
+
+    def _meaning(self, selection: str, score: str, decision: Decision) -> Calibration | None:
+        """Return what values of a score mean; a user's choice counts for the deciding score."""
+        deciding, calibration = self.calibration(selection, decision)
+        if score == deciding:
+            return calibration
+        return self.selections[selection].calibrations.get(score)
+
+    def _all(self, names: Iterable[str], batches: Iterable[np.ndarray], count: int) -> Scores:
+        key = tuple(names)
         if key not in self._placed:
-            variables = {name: self.selections[name].variables for name in names}
-            self._placed[key] = self._scorer.place(variables)
-        return self._scorer(self._placed[key], images)
+            self._placed[key] = self._scorer.place(
+                {name: self.selections[name].variables for name in key}
+            )
+        return self._scorer.all(self._placed[key], batches, count)
 
     def calibration(self, selection: str, decision: Decision) -> tuple[str, Calibration]:
         """Return the score that decides, and what its values mean, as a user has chosen them.
@@ -201,8 +269,7 @@ class Model:
             sums = {}
             for name, selection in self.selections.items():
                 file = f"{name}.safetensors"
-                write_atomically(new / file, safetensors.numpy.save(_flat(selection.variables)))
-                sums[name] = file_sha256(new / file)
+                sums[name] = write_variables(new / file, selection.variables)
             write_sealed_json(
                 new / _ABOUT,
                 {
@@ -264,7 +331,7 @@ def read_model(folder: Path, detector: Detector, batch_size: int | None = None) 
     selections = {
         name: Selection(
             each["step"],
-            _read_variables(folder / f"{name}.safetensors", each["file_sha256"], shapes),
+            read_variables(folder / f"{name}.safetensors", each["file_sha256"], shapes),
             {score: Calibration(**value) for score, value in each["calibrations"].items()},
         )
         for name, each in content["selections"].items()
@@ -277,59 +344,3 @@ def read_model(folder: Path, detector: Detector, batch_size: int | None = None) 
         batch_size=batch_size or content["batch_size"],
         about=content["about"],
     )
-
-
-def _flat(variables: Variables) -> dict[str, np.ndarray]:
-    flat = flax.traverse_util.flatten_dict(variables, sep="/")
-    return {name: np.asarray(value, order="C") for name, value in flat.items()}
-
-
-def _read_variables(path: Path, sha256: str, shapes: Any) -> Variables:
-    """Read variables of the shapes and dtypes that `init` gives."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(explain(error)) from error
-    if file_sha256(path) != sha256:
-        raise InputError(f"{path} is damaged: its content does not match its SHA-256")
-    flat = safetensors.numpy.load(content)
-    expected = flax.traverse_util.flatten_dict(shapes, sep="/")
-    for name, leaf in expected.items():
-        found = flat.get(name)
-        if found is None or found.dtype != leaf.dtype or not _fits(found.shape, leaf.shape):
-            got = "nothing" if found is None else f"{found.dtype}{list(found.shape)}"
-            raise InputError(
-                f"{path}: expected {leaf.dtype}{list(leaf.shape)} at {name}, got {got}"
-            )
-    variables = flax.traverse_util.unflatten_dict(flat, sep="/")
-    return {collection: variables.get(collection, {}) for collection in ("params", "constants")}
-
-
-def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
-    """Tell whether a shape is the one expected, where 0 is what grows with the data."""
-    pairs = list(zip(shape, expected, strict=False))
-    return len(shape) == len(expected) and all(a == b or b == 0 for a, b in pairs)
-
-
-def _read(
-    images: "np.ndarray | str | Path | Sequence[str | Path]", size: tuple[int, int]
-) -> tuple[list[str], np.ndarray]:
-    """Give the names of images and the images u8[n, *size, 3]."""
-    if isinstance(images, np.ndarray):
-        array = images[None] if images.ndim == 3 else images
-        if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or not len(array):
-            raise InputError(
-                f"images must be u8[n, h, w, 3], n at least 1, got {array.dtype}{list(array.shape)}"
-            )
-        if array.shape[1:3] != size:
-            array = np.stack([resize_image(image, size) for image in array])
-        return [str(i) for i in range(len(array))], array
-    paths = [images] if isinstance(images, str | Path) else images
-    files = [file for path in paths for file in _files(Path(path))]
-    if not files:
-        raise InputError(f"no images in {', '.join(map(str, paths)) or 'an empty list'}")
-    return [str(f) for f in files], np.stack([resize_image(decode_image(f), size) for f in files])
-
-
-def _files(path: Path) -> list[Path]:
-    return scan(path).images if path.is_dir() else [path]

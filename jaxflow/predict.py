@@ -13,22 +13,17 @@ if __name__ == "__main__":
 
     signals.end_at_once()  # The imports below take seconds.
 
-import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
-from jaxflow.data.image import decode_image, resize_image
-from jaxflow.data.image_file import printable
-from jaxflow.data.scan import Scan, scan
 from jaxflow.detectors import Scored
-from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import Calibration, Scale
 from jaxflow.experiments import command_line
 from jaxflow.experiments.command_line import say, warn
+from jaxflow.experiments.inputs import find_images, name_images, picture_path, read_chunks
 from jaxflow.experiments.load import load
 from jaxflow.experiments.run_folder import make_folder
 from jaxflow.files import check_outputs, check_writable, explain, locked, remove_parts
@@ -36,7 +31,6 @@ from jaxflow.reports.pictures import ScoredImage, panel, save_figure
 from jaxflow.reports.tables import ScoresFile
 
 SCORES = "scores.csv"
-_LONGEST_NAME = 255  # Bytes, in the file systems of today.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +55,7 @@ def _main(values: flags.FlagValues) -> int:
     paths = find_images(values.input, output)
     names = name_images(paths)
     check_writable("output", output)
-    outputs = [output / SCORES, *(_picture(output, name) for name in names.values())]
+    outputs = [output / SCORES, *(picture_path(output, name) for name in names.values())]
     check_outputs("output", outputs, paths)
     decision = command_line.decision(values)
     model = load(values.workdir, weights=values.weights)
@@ -76,8 +70,9 @@ def _main(values: flags.FlagValues) -> int:
         remove_parts(output)
         scale = calibration.scale if values.pictures else None
         read, undrawn = 0, 0
-        with _table(output, score, calibration) as rows:
-            for paths_read, images in _chunks(list(names), model.size, model.batch_size):
+        decided = [] if calibration.image_threshold is None else [score]
+        with ScoresFile(output / SCORES, [score], decided) as rows:
+            for paths_read, images in read_chunks(list(names), model.size, model.batch_size):
                 scored = model.scores(images, [selection])[selection][score]
                 labels = [names[path] for path in paths_read]
                 _append(rows, labels, scored, calibration)
@@ -90,11 +85,6 @@ def _main(values: flags.FlagValues) -> int:
         say(promise)
     say(f"{read} images scored, {failed} could not be read{undrawn_too}: {output / SCORES}")
     return 1 if failed or undrawn else 0
-
-
-def _table(output: Path, score: str, calibration: Calibration) -> ScoresFile:
-    decided = [] if calibration.image_threshold is None else [score]
-    return ScoresFile(output / SCORES, [score], decided)
 
 
 def _append(
@@ -114,113 +104,14 @@ def _draw_all(
     return undrawn
 
 
-def find_images(inputs: Sequence[str], output: Path) -> list[Path]:
-    """List the images named, and those in the folders named, at any depth.
-
-    A folder that can be reached in several ways is read once. A link to an image counts as another
-    image. Hidden files and folders count only where they are named. A line says what else is passed
-    over in a folder.
-
-    Args:
-      inputs: images and folders.
-      output: folder of the results; what lies in it is no input.
-
-    Raises:
-      InputError: if a path does not exist, a folder holds no image, or it is the output's.
-    """
-    images: dict[str, Path] = {}
-    for name in inputs:
-        for path in _images_of(Path(name), output):
-            images.setdefault(os.path.join(os.path.realpath(path.parent), path.name), path)
-    return list(images.values())
-
-
-def _images_of(path: Path, output: Path) -> list[Path]:
-    """List the images of one input."""
-    where = f"--input {printable(path)}"
-    if os.path.isdir(path):
-        place = path.resolve()
-        if output.resolve() in (place, *place.parents):
-            raise InputError(
-                f"--output {printable(output)}: give a folder other than that of {where}, and none "
-                "above it"
-            )
-        found = _without_results(scan(path), path, output)
-        if not found.images:
-            passed = "".join(f"; {note}" for note in found.notes())
-            raise InputError(f"{where}: the folder holds no image{passed}")
-        for note in found.notes():
-            warn(note)
-        return found.images
-    if os.path.isfile(path):
-        return [path]
-    if os.path.exists(path):
-        raise InputError(f"{where}: a device or a pipe, not an image file")
-    raise InputError(f"{where}: no such file or folder")
-
-
-def _without_results(found: Scan, folder: Path, output: Path) -> Scan:
-    """Leave out what lies in the output, and name the links that lead there."""
-    results, root = output.resolve(), folder.resolve()
-
-    def outside(path: Path) -> bool:
-        return results not in (root / path.relative_to(folder)).parents
-
-    images: list[Path] = []
-    linked: list[Path] = []
-    for path in filter(outside, found.images):
-        (linked if results in path.resolve().parents else images).append(path)
-    return Scan(
-        images=images,
-        others=[path for path in found.others if outside(path)],
-        hidden=[path for path in found.hidden if outside(path)],
-        broken=[(path, why) for path, why in found.broken if outside(path)]
-        + [(path, "a link to a result in the output folder") for path in linked],
-    )
-
-
-def _chunks(
-    paths: Sequence[Path], size: tuple[int, int], length: int
-) -> Iterator[tuple[list[Path], np.ndarray]]:
-    """Read images in groups; report and pass over those that cannot be read."""
-    chunk: list[Path] = []
-    images: list[np.ndarray] = []
-    for path in paths:
-        try:
-            images.append(resize_image(decode_image(path), size))
-            chunk.append(path)
-        except InputError as error:
-            warn(f"{error}; passed over")
-        if len(chunk) == length:
-            yield chunk, np.stack(images)
-            chunk, images = [], []
-    if chunk:
-        yield chunk, np.stack(images)
-
-
-def name_images(paths: Sequence[Path]) -> dict[Path, str]:
-    """Name each image by its path below the deepest folder that holds them all."""
-    root = os.path.commonpath([Path(os.path.abspath(path)).parent for path in paths])
-    return {path: Path(os.path.abspath(path)).relative_to(root).as_posix() for path in paths}
-
-
 def _draw(output: Path, image: ScoredImage, scale: Scale) -> bool:
     """Draw a picture; say what keeps it from being written, which costs this one only."""
     try:
-        save_figure(_picture(output, image.name), panel(image, scale))
+        save_figure(picture_path(output, image.name), panel(image, scale))
     except OSError as error:
         warn(f"no picture of {image.name}: {explain(error)}")
         return False
     return True
-
-
-def _picture(output: Path, name: str) -> Path:
-    """Name the picture of an image; a name that would be too long ends in its hash."""
-    path = output / f"{name}.png"
-    if len(os.fsencode(path.name)) <= _LONGEST_NAME:
-        return path
-    start = os.fsencode(path.name)[: _LONGEST_NAME - 21].decode(errors="ignore")
-    return path.with_name(f"{start}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.png")
 
 
 if __name__ == "__main__":

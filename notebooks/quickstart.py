@@ -195,14 +195,16 @@ print(describe_keys())
 # A look at what the detector will be told is normal:
 
 # %%
-from jaxflow.data import read_images
-from jaxflow.experiments.build import image_size, make_dataset
+from jaxflow.data.pipeline import read_images
+from jaxflow.experiments.build import make_dataset
 
 dataset = make_dataset(config)
 test_count = 0 if dataset.test is None else len(dataset.test)
 print(f"{len(dataset.train)} to train on, {len(dataset.validation)} held out, {test_count} to test")
 
-normal = read_images(dataset.train.subset(range(min(6, len(dataset.train)))), image_size(config))
+normal = read_images(
+    dataset.train.subset(range(min(6, len(dataset.train)))), config.data.image_size
+)
 figure, row = plt.subplots(1, len(normal), figsize=(12, 2.2), squeeze=False)
 for axes, image in zip(row[0], normal, strict=True):
     axes.imshow(image)
@@ -218,9 +220,9 @@ plt.show()
 # goes on where it was. A `WORKDIR` that holds a run of another setting is refused.
 
 # %%
-from jaxflow.train import train
+from jaxflow.experiments.train_run import train_run
 
-train(config, WORKDIR)
+train_run(config, WORKDIR)
 
 # %% [markdown]
 # ## What the thresholds mean
@@ -256,13 +258,14 @@ print(
 # log-likelihood.
 
 # %%
-from jaxflow.evaluate import SHOWN, evaluate
+from jaxflow.evaluate import SHOWN
+from jaxflow.experiments.evaluate_run import evaluate_run
 from jaxflow.reports.tables import format_table, result_table
 
 if dataset.test is None:
     print(dataset.explain_unavailable())
 else:
-    rows = evaluate(config, WORKDIR, pictures=2 if SMALL else 12).rows
+    rows = evaluate_run(config, WORKDIR, pictures=2 if SMALL else 12).rows
     display(Markdown(format_table(result_table(rows, SHOWN), markdown=True)))
 
 # %% [markdown]
@@ -311,24 +314,23 @@ else:
     new_images = draw_new_images(WORKDIR / "new_images")
 
 # %% [markdown]
-# This is `python -m jaxflow.predict --workdir=... --input=... --output=...`, called from Python.
-# It returns 0 if every image could be read.
+# The model scores arrays, paths or a folder. The p-value of an image says how rare such a score is
+# among normal images: of those no more than a share p have a p-value of p or less.
+# `python -m jaxflow.predict` does the same from a shell, and writes a picture of each image.
 
 # %%
-from jaxflow import predict
-
-SCORED = WORKDIR / "scored"
-predict.main(["predict", f"--workdir={WORKDIR}", f"--input={new_images}", f"--output={SCORED}"])
-
-# %%
-import csv
-
-with open(SCORED / "scores.csv", newline="") as file:
-    table = list(csv.DictReader(file))
-for entry in table:
-    entry[f"anomaly_score_{score}"] = float(entry[f"anomaly_score_{score}"])
-table.sort(key=lambda entry: -entry[f"anomaly_score_{score}"])
-display(Markdown(format_table(table[:20], markdown=True)))
+result = model.score(new_images)
+order = result.anomaly_scores.argsort()[::-1]
+table = [
+    {
+        "image": Path(result.names[i]).name,
+        score: float(result.anomaly_scores[i]),
+        "p-value": float(result.p_values[i]),
+        "decision": "anomalous" if result.decisions[i] else "normal",
+    }
+    for i in order[:20]
+]
+display(Markdown(format_table(table, markdown=True)))
 
 # %% [markdown]
 # The most suspicious come first. Heat starts to glow where a pixel passes its threshold; the last
@@ -336,8 +338,14 @@ display(Markdown(format_table(table[:20], markdown=True)))
 # of a place takes in its surroundings.
 
 # %%
-for entry in table[:3]:
-    display(Image(filename=str(SCORED / f"{entry['name'].replace('/', '_')}.png")))
+from jaxflow.data.image import decode_image, resize_image
+from jaxflow.reports.pictures import ScoredImage, panel
+
+for i in order[:3]:
+    path = Path(result.names[i])
+    image = resize_image(decode_image(path), model.size)
+    scored = ScoredImage(path.name, image, result.anomaly_maps[i], float(result.anomaly_scores[i]))
+    display(panel(scored, calibration.scale))
 
 # %% [markdown]
 # ## Where to go on

@@ -62,7 +62,8 @@ class FlowDetector:
             variables: Variables, maps: Sequence[jax.Array], key: jax.Array
         ) -> tuple[jax.Array, jax.Array]:
             del key  # Nothing is drawn.
-            latents = self.latents(variables, maps)
+            z_and_log_det = self.pyramid.apply(variables, maps, method="forward_and_log_det")
+            latents = tuple(map(Latent, *z_and_log_det))
             return self.loss.of_images(latents), image_nll(latents) / dimensions(latents)
 
         return objective

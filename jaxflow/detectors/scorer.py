@@ -1,14 +1,17 @@
 """Score images with one or several selections of a detector's variables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxflow.detectors.contract import Detector, Scored
+from jaxflow.detectors.scratch import scratch
 from jaxflow.parallel import over_devices, replicate, shard, unshard
 
+# Maps of a whole split above it lie in a file, bytes.
+_MAP_MEMORY = 2**30
 # selection (such as "last") -> score (such as "nll") -> what it gives, of numpy.
 Scores = dict[str, dict[str, Scored]]
 
@@ -54,6 +57,34 @@ class Scorer:
         # JAX sorts the names of a dict.
         return {name: {s: scored[s] for s in self._names} for name, scored in joined.items()}
 
+    def all(
+        self,
+        placed: Any,
+        batches: Iterable[np.ndarray],
+        count: int,
+        memory: int = _MAP_MEMORY,
+    ) -> Scores:
+        """Score batch after batch, of which only the scores and the maps are kept.
+
+        Args:
+          placed: of `place`.
+          batches: images u8[b, h, w, 3] each; one size.
+          count: images of all batches, at least 1.
+          memory: where the maps take more, they lie in a nameless file, bytes.
+        """
+        kept: Any = None
+        start = 0
+        for images in batches:
+            scored = self(placed, images)
+            if kept is None:
+                kept = _room(scored, count, memory)
+            for name, by_score in scored.items():
+                for score, values in by_score.items():
+                    for to, value in zip(kept[name][score], values, strict=True):
+                        to[start : start + len(images)] = value
+            start += len(images)
+        return kept
+
     def _parts(self, placed: Any, images: np.ndarray) -> Iterator[Scores]:
         one, many = self._sizes
         start = 0
@@ -64,6 +95,23 @@ class Scorer:
             scored = unshard(self._score(self._frozen, placed, shard(filled)))
             yield _first(scored, len(part))
             start += size
+
+
+def _room(scored: Scores, count: int, memory: int) -> Scores:
+    """Make room for the maps and scores of `count` images."""
+    maps = [values.anomaly_map for by_score in scored.values() for values in by_score.values()]
+    on_disk = 4 * count * sum(each[0].size for each in maps) > memory
+
+    def room(values: Scored) -> Scored:
+        shape = (count, *values.anomaly_map.shape[1:])
+        return Scored(
+            scratch(shape, on_disk=on_disk, what="anomaly maps"), np.empty(count, np.float32)
+        )
+
+    return {
+        name: {score: room(values) for score, values in by_score.items()}
+        for name, by_score in scored.items()
+    }
 
 
 def _first(scored: Scores, count: int) -> Scores:

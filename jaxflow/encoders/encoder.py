@@ -1,6 +1,8 @@
 """A frozen encoder: a module, its weights, and how images are made ready for it."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -78,6 +80,11 @@ class Encoder:
         x = x * jnp.asarray(scale, x.dtype) + jnp.asarray(offset, x.dtype)
         maps: Any = self.module.apply(variables, x.astype(dtype))
         return tuple(m.astype(jnp.float32) for m in maps)
+
+    @functools.cached_property
+    def compiled(self) -> Callable[..., tuple[jax.Array, ...]]:
+        """The call, compiled once for each shape of images."""
+        return jax.jit(self.__call__)
 
     def map_sizes(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Give the (height, width) of each map for an input of (height, width).

@@ -168,18 +168,22 @@ class Decision(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-def calibrate(
-    maps: np.ndarray, scores: np.ndarray, image_quantile: float, pixel_quantile: float
-) -> Calibration:
+class Quantiles(NamedTuple):
+    """Quantiles of held-out normal scores, in (0, 1): where the thresholds are."""
+
+    image: float = 0.95
+    pixel: float = 0.995
+
+
+def calibrate(maps: np.ndarray, scores: np.ndarray, quantiles: Quantiles) -> Calibration:
     """Compute thresholds and color range from the scores of held-out normal images.
 
     Args:
       maps: f32[n, h, w], their anomaly maps, n at least 1.
       scores: f32[n], their anomaly scores.
-      image_quantile: in (0, 1), of the images' scores.
-      pixel_quantile: in (0, 1), of all pixels' scores.
+      quantiles: where the thresholds are.
     """
-    pixel_threshold = normal_quantile_threshold(maps.reshape(-1), pixel_quantile)
+    pixel_threshold = normal_quantile_threshold(maps.reshape(-1), quantiles.pixel)
     low, high = heatmap_scale(maps, pixel_threshold)
     return Calibration(
         pixel_threshold=float(pixel_threshold),
@@ -187,7 +191,7 @@ def calibrate(
         high=float(high),
         images=len(maps),
         image_scores=scores.tolist(),
-        **_image_threshold(scores, image_quantile),
+        **_image_threshold(scores, quantiles.image),
     )
 
 

@@ -1,20 +1,20 @@
 """From a configuration to the objects of an experiment, once."""
 
-import inspect
-import math
-import os
-from collections.abc import Callable, Sequence
+import dataclasses
+import json
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import ml_collections
 
-from jaxflow.data import AUGMENTATIONS, AnomalyDataset, load_dataset
-from jaxflow.detectors import DETECTORS, SCORES, Detector
-from jaxflow.encoders import Encoder, load_encoder
+from jaxflow.data.augment import AUGMENTATIONS
+from jaxflow.data.example import AnomalyDataset
+from jaxflow.data.loading import load_dataset
+from jaxflow.detectors import DETECTORS, Detector
+from jaxflow.encoders import Encoder, WeightsUnavailable
 from jaxflow.errors import InputError
-from jaxflow.flows import FLOWS, Bijection
+from jaxflow.evaluation.calibration import Quantiles
+from jaxflow.experiments.command_line import warn
+from jaxflow.experiments.detector import deciding_score, image_size, make_detector, make_encoder
 from jaxflow.parallel import check_batch_size
 from jaxflow.training import (
     OPTIMIZERS,
@@ -22,17 +22,68 @@ from jaxflow.training import (
     Recipe,
     check_vectors,
     separately,
+    steps_per_epoch,
 )
 
-# What Flax gives to every module.
-_OF_FLAX = {"parent", "name"}
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All that a configuration describes, built.
+
+    Attributes:
+      detector: on its encoder, as `init` leaves it.
+      dataset: that it learns and is judged by.
+      recipe: how it learns.
+      score: that decides.
+      batch_size: images at once in scoring.
+      quantiles: of held-out normal scores, where the thresholds are.
+      test_maximum: whether CFLOW's score by the test set's own maxima is reported too.
+      about: `config` and `facts`, JSON-able: what a run and a model are stored with.
+      budget: what training costs, in words.
+    """
+
+    detector: Detector
+    dataset: AnomalyDataset
+    recipe: Recipe
+    score: str
+    batch_size: int
+    quantiles: Quantiles
+    test_maximum: bool
+    about: dict[str, Any]
+    budget: str
 
 
-def image_size(config: ml_collections.ConfigDict) -> tuple[int, int]:
-    """Return (height, width) of the encoder's input, pixels."""
-    height, width = config.data.image_size
-    return height, width
+def build(config: ml_collections.ConfigDict, detector: Detector | None = None) -> Experiment:
+    """Build what a configuration describes.
+
+    Args:
+      config: checked; where random weights are taken, its `encoder.weights` becomes "random".
+      detector: one that is built already; None: the config's.
+
+    Raises:
+      InputError: for a mistake in the config, the data or the weights.
+    """
+    if detector is None:
+        encoder = load_encoder_or_random(config)
+        check_batches(config, encoder)
+        detector = make_detector(config, encoder)
+    dataset = make_dataset(config)
+    _check_sizes(dataset, config.training.batch_size, detector.objective is not None)
+    evaluation = config.evaluation
+    return Experiment(
+        detector=detector,
+        dataset=dataset,
+        recipe=make_recipe(config, dataset),
+        score=deciding_score(config),
+        batch_size=evaluation.batch_size,
+        quantiles=Quantiles(evaluation.image_quantile, evaluation.pixel_quantile),
+        test_maximum=evaluation.test_maximum,
+        about={
+            "config": json.loads(config.to_json()),
+            "facts": run_facts(detector.encoder, dataset),
+        },
+        budget=_budget(config) if detector.objective else "one look at each training image",
+    )
 
 
 def make_dataset(config: ml_collections.ConfigDict) -> AnomalyDataset:
@@ -53,99 +104,86 @@ def make_dataset(config: ml_collections.ConfigDict) -> AnomalyDataset:
     )
 
 
-def make_encoder(config: ml_collections.ConfigDict) -> Encoder:
-    """Load the frozen encoder that `config.encoder` names.
+def load_encoder_or_random(config: ml_collections.ConfigDict) -> Encoder:
+    """Load the encoder; without the hub, go on with random weights where the config allows it.
+
+    Args:
+      config: where random weights are taken, its `encoder.weights` becomes "random".
 
     Raises:
       InputError: see `load_encoder`.
     """
-    encoder = config.encoder
-    return load_encoder(
-        encoder.name,
-        stages=tuple(encoder.stages) or None,
-        weights=encoder.weights,
-        tag=encoder.tag or None,
-        revision=encoder.revision or None,
-        seed=config.seed,
-    )
-
-
-def parameters_of(build: Callable[..., Any]) -> set[str]:
-    """Return the names of what a class or a function is made with."""
-    return set(inspect.signature(build).parameters) - _OF_FLAX
-
-
-def parts_of(model: ml_collections.ConfigDict) -> list[Callable[..., Any]]:
-    """Return what `config.model` builds: the detector, and its flow where it has one."""
-    detector = DETECTORS[model.detector].build
-    return [detector, *([FLOWS[model.flow]] if "flow" in parameters_of(detector) else [])]
-
-
-def make_flow(model: ml_collections.ConfigDict) -> Bijection:
-    """Return the flow of one map that `config.model` describes."""
-    return FLOWS[model.flow](**_options(FLOWS[model.flow], model))
-
-
-def make_detector(
-    config: ml_collections.ConfigDict, encoder: Encoder, scores: Sequence[str] | None = None
-) -> Detector:
-    """Put the detector that `config.model` describes on an encoder.
-
-    Args:
-      config: of the run.
-      encoder: frozen.
-      scores: that are reported; None: `reported_scores`.
-
-    Raises:
-      InputError: if there is no such detector over its maps.
-    """
-    model, build = config.model, DETECTORS[config.model.detector].build
-    names = parameters_of(build)
-    options = _options(build, model)
-    _check_kernels(config, encoder)
     try:
-        if "flow" in names:
-            options["flow"] = make_flow(model)
-        if "loss" in names:
-            options["loss"] = config.training.loss
-        detector = build(encoder, scores=tuple(scores or reported_scores(config)), **options)
-        shapes = jax.eval_shape(lambda: detector.init(jax.random.key(0), image_size(config)))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"config.model: {error}") from error
-    _check_memory(config, shapes)
-    return detector
+        return make_encoder(config)
+    except WeightsUnavailable as error:
+        if not config.encoder.random_if_unreachable:
+            raise
+        warn(
+            f"{error} -- GOING ON WITH RANDOM WEIGHTS, as this config allows: the program runs as "
+            "ever, but the features mean little and the figures say nothing about the method"
+        )
+        config.encoder.weights = "random"
+        return make_encoder(config)
 
 
-def _options(build: Callable[..., Any], model: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Return the keys of `config.model` and of its options that a part takes."""
-    values = {**model.to_dict(), **model.options.to_dict(), "dtype": DTYPES[model.dtype]}
-    return {name: values[name] for name in parameters_of(build) & values.keys() - {"flow"}}
-
-
-def make_recipe(config: ml_collections.ConfigDict, category: str, steps_per_epoch: int) -> Recipe:
+def make_recipe(config: ml_collections.ConfigDict, dataset: AnomalyDataset | None) -> Recipe:
     """Return how `config.training` trains.
 
     Args:
       config: of the run.
-      category: of the data set, which some augmentations depend on.
-      steps_per_epoch: batches of images in an epoch.
+      dataset: its number of images sets the rate's steps, and some augmentations depend on its
+        category; None: for one step, as a benchmark takes it.
     """
     data, training = config.data, config.training
     optimizer = OPTIMIZERS[training.optimizer](training.learning_rate, training.weight_decay)
-    augmented = data.augmentation != "none"
+    steps = 1 if dataset is None else steps_per_epoch(dataset, training.batch_size)
+    augmentation = None
+    if dataset is not None and data.augmentation != "none":
+        augmentation = AUGMENTATIONS[data.augmentation](dataset.category)
     return Recipe(
         size=image_size(config),
         seed=config.seed,
         epochs=training.epochs,
         batch_size=training.batch_size,
         optimizer=separately(optimizer) if training.vectors else optimizer,
-        rate=RATES[training.schedule](training.epochs, steps_per_epoch, training.warmup_epochs),
+        rate=RATES[training.schedule](training.epochs, steps, training.warmup_epochs),
         vectors=training.vectors,
-        augmentation=AUGMENTATIONS[data.augmentation](category) if augmented else None,
+        augmentation=augmentation,
         validate_every=training.validate_every,
         keep_all=training.keep_all,
         feature_memory=int(training.feature_memory_gib * 2**30),
     )
+
+
+def run_facts(encoder: Encoder, dataset: AnomalyDataset) -> dict[str, Any]:
+    """Return what a config does not say: hashes of the encoder's weights and of the data."""
+    return {
+        "encoder_sha256": encoder.sha256,
+        "encoder_commit": encoder.commit,
+        "data_fingerprint": dataset.fingerprint,
+    }
+
+
+def _budget(config: ml_collections.ConfigDict) -> str:
+    training = config.training
+    return (
+        f"{training.epochs} epochs, batch {training.batch_size}, {training.optimizer} "
+        f"{training.learning_rate} {training.schedule}, loss {training.loss}, "
+        f"{describe_groups(training.vectors)}"
+    )
+
+
+def describe_groups(vectors: int) -> str:
+    """Return what an optimizer step sees."""
+    return f"groups of {vectors} vectors" if vectors else "whole maps"
+
+
+def _check_sizes(dataset: AnomalyDataset, batch_size: int, trained: bool) -> None:
+    if trained and steps_per_epoch(dataset, batch_size) == 0:
+        raise InputError(
+            f"config.training.batch_size {batch_size}: there are only {len(dataset.train)} "
+            "training images; use a smaller batch or add images"
+        )
 
 
 def check_batches(config: ml_collections.ConfigDict, encoder: Encoder) -> None:
@@ -162,47 +200,3 @@ def check_batches(config: ml_collections.ConfigDict, encoder: Encoder) -> None:
         name = "config.training.vectors"
         check_batch_size(name, training.vectors)
         check_vectors(name, training.vectors, training.batch_size, sizes)
-
-
-def _check_kernels(config: ml_collections.ConfigDict, encoder: Encoder) -> None:
-    """Check that no kernel is so wide that its ends never meet a position."""
-    widest = 2 * max(max(size) for size in encoder.map_sizes(image_size(config))) - 1
-    kernel = max(config.model.kernel_sizes)
-    if any(
-        "kernel_sizes" in parameters_of(part) for part in parts_of(config.model)
-    ) and kernel > max(widest, 3):
-        raise InputError(
-            f"config.model.kernel_sizes: {kernel} is wider than both sides of the largest map "
-            f"reach; use at most {widest}"
-        )
-
-
-def _check_memory(config: ml_collections.ConfigDict, shapes: Any) -> None:
-    """Check that parameters, gradients and moments, and a batch of images, can fit at all."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    size = image_size(config)
-    batch = max(config.training.batch_size, config.evaluation.batch_size)
-    needed = {
-        "config.model": 16 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)),
-        "config.data.image_size and batch_size": 12 * batch * size[0] * size[1],
-    }
-    for what, count in needed.items():
-        if count > memory:
-            raise InputError(
-                f"{what}: at least {count / 2**30:.0f} GiB are needed and this machine has "
-                f"{memory / 2**30:.0f}; choose smaller"
-            )
-
-
-def deciding_score(config: ml_collections.ConfigDict) -> str:
-    """Return the score that decides: the config's, or the detector's usual one."""
-    return config.evaluation.score or next(iter(DETECTORS[config.model.detector].meanings))
-
-
-def reported_scores(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """Return the scores that a run reports: the usual ones, and those its config asks for."""
-    family = DETECTORS[config.model.detector]
-    usual = inspect.signature(family.build).parameters["scores"].default
-    relative = [name for name, score in SCORES.items() if score.reference is not None]
-    more = [deciding_score(config), *(relative if config.evaluation.test_maximum else ())]
-    return tuple(dict.fromkeys([*usual, *more]))

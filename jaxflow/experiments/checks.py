@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from jaxflow.data import AUGMENTATIONS
+from jaxflow.data.augment import AUGMENTATIONS
 from jaxflow.detectors import CONDITIONS, DETECTORS, LOSSES
 from jaxflow.errors import InputError
-from jaxflow.experiments.build import (
+from jaxflow.experiments.config import default_config
+from jaxflow.experiments.detector import (
     DTYPES,
     deciding_score,
     make_flow,
     parameters_of,
     parts_of,
 )
-from jaxflow.experiments.config import default_config
 from jaxflow.flows import COUPLINGS, FLOWS, LOG_SCALES, NORMALIZATIONS, PERMUTATIONS, Bijection
 from jaxflow.training import OPTIMIZERS, RATES
 

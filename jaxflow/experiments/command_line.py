@@ -139,6 +139,18 @@ def required(values: flags.FlagValues, *names: str) -> None:
             raise InputError(f"--{name} is missing; see --help")
 
 
+def integers(flag: str, texts: Sequence[str], least: int = 0, most: int = 2**32 - 1) -> list[int]:
+    """Return the whole numbers of a flag's list.
+
+    Raises:
+      InputError: naming the first text that is none from `least` to `most`.
+    """
+    for text in texts:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise InputError(f"--{flag}: expected whole numbers from {least} to {most}, got {text}")
+    return [int(text) for text in texts]
+
+
 def say(message: str) -> None:
     """Print a line for the user, at once."""
     _print(message, sys.stdout)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jaxflow.errors import InputError
-from jaxflow.experiments.build import make_detector, make_encoder
+from jaxflow.experiments.detector import make_detector, make_encoder
 from jaxflow.experiments.run_folder import MODEL, check_facts, complete_config, is_run
 from jaxflow.model import Model, is_model, read_about, read_model
 

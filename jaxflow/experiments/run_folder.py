@@ -1,6 +1,5 @@
 """What a run's folder says of it: `run.json`, and the checks that it is still the same run."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,21 @@ _FACTS = {
 }
 
 
-def save_run(workdir: Path, config: ml_collections.ConfigDict, facts: dict[str, Any]) -> None:
+def save_run(workdir: Path, about: Mapping[str, Any]) -> None:
     """Write what a run is made of to `run.json`, or check that the folder holds the same run.
 
     It may go on to more epochs than it had: then the model of its end before is forgotten.
 
     Args:
       workdir: made if missing.
-      config: of the run.
-      facts: what the config does not say: the encoder weights' SHA-256, the data's fingerprint.
+      about: `config`, and `facts` that it does not say: the encoder weights' SHA-256, the data's
+        fingerprint; JSON-able.
 
     Raises:
       InputError: if the folder holds a run of another config, other weights or other data.
     """
     path = workdir / "run.json"
-    new = {"config": json.loads(config.to_json()), **facts}
+    new = {"config": about["config"], **about["facts"]}
     if path.exists():
         old = _read_run(path)
         # The same weights may have come from elsewhere: their SHA-256 decides.

@@ -70,6 +70,13 @@ class Finished(NamedTuple):
     random_weights: bool = False
 
 
+def random_note(finished: Sequence[Finished]) -> list[str]:
+    """Say which rows had an encoder of random weights."""
+    names = sorted({cell.variant for cell in finished if cell.random_weights})
+    reason = "the encoder's weights are RANDOM, the figures say nothing"
+    return [f"{reason}: {', '.join(names)}"] if names else []
+
+
 class Comparison(NamedTuple):
     """What stands around the figures of a comparison.
 

@@ -8,20 +8,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jaxflow.detectors.generation import Generated, Region
 from jaxflow.reports.pictures import INK, QUIET, drawable
 
 # Yellow as in the paper; the dark edge keeps it visible on bright maps.
 _REGION, _EDGE = "#ffd400", "#1b1f24"
 _TILE, _GAP, _MARGIN, _TOP, _BOTTOM = 1.9, 0.52, 0.1, 0.56, 0.36
-
-
-class Region(NamedTuple):
-    """A rectangle, in fractions of height and width from the upper left corner."""
-
-    top: float
-    left: float
-    height: float
-    width: float
 
 
 class GenerationPicture(NamedTuple):
@@ -46,6 +38,33 @@ class GenerationPicture(NamedTuple):
     region: Region
     channel: int
     title: str
+
+
+def picture_of(
+    image: np.ndarray, found: Generated, region: Region, channel: int, title: str
+) -> GenerationPicture:
+    """Return what is drawn of a generated feature map.
+
+    Args:
+      image: u8[height, width, 3], the input.
+      found: what was generated.
+      region: where the noise was added.
+      channel: shown.
+      title: what was run.
+    """
+    probable, disturbed = (
+        np.exp(-0.5 * np.square(z).mean(-1)) for z in (found.latents, found.noised)
+    )
+    return GenerationPicture(
+        image=image,
+        before=found.before[..., channel],
+        probability=probable,
+        noised=disturbed,
+        after=found.after[..., channel],
+        region=region,
+        channel=channel,
+        title=title,
+    )
 
 
 def generation_figure(picture: GenerationPicture) -> Figure:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxflow.data import Split
+from jaxflow.data.example import Split
+from jaxflow.data.image import resize_image, resize_mask
 from jaxflow.evaluation.calibration import Calibration, Scale
 from jaxflow.evaluation.metrics import roc_points
 from jaxflow.files import replacing, write_json
@@ -38,8 +39,7 @@ def write_run_report(
     protocol: Mapping[str, object],
     rows: Sequence[ResultRow],
     test: Split,
-    images: np.ndarray,
-    masks: np.ndarray | None,
+    size: tuple[int, int],
     scored: Mapping[tuple[str, str], Shown],
     shown: tuple[str, str],
     pictures: int,
@@ -53,8 +53,7 @@ def write_run_report(
       protocol: what the figures depend on.
       rows: the metrics of each selection and score.
       test: the n test examples.
-      images: u8[n, h, w, 3].
-      masks: bool[n, h, w], or None.
+      size: (height, width) of the maps, pixels.
       scored: (selection, score) -> maps.
       shown: which of them the pictures and the histogram show.
       pictures: number of images drawn: both classes, spread over the defects.
@@ -84,7 +83,7 @@ def write_run_report(
                 if value.calibration and value.calibration.image_threshold is not None
             },
         )
-        drawn = _pictures(new, test, images, masks, scored[shown], pictures)
+        drawn = _pictures(new, test, size, scored[shown], pictures)
         curves = _curves(new, test.labels, scored, rows, shown)
         write_report(
             new,
@@ -111,8 +110,7 @@ def _old_pictures(folder: Path) -> set[Path]:
 def _pictures(
     folder: Path,
     test: Split,
-    images: np.ndarray,
-    masks: np.ndarray | None,
+    size: tuple[int, int],
     scored: Shown,
     count: int,
 ) -> list[Picture]:
@@ -121,7 +119,7 @@ def _pictures(
         return []
     drawn = []
     for i in choose(test.labels, test.defects, scores, scale.image_threshold, count):
-        example = _example(i, test, images, masks, scored)
+        example = _example(i, test, size, scored)
         path = Path("pictures") / f"{i:05d}.png"
         save_figure(folder / path, panel(example, scale))
         drawn.append(
@@ -132,7 +130,7 @@ def _pictures(
                 severity=abs(float(scores[i]) - scale.image_threshold),
             )
         )
-    overview = [_example(i, test, images, masks, scored) for i in medians(test.defects, scores)]
+    overview = [_example(i, test, size, scored) for i in medians(test.defects, scores)]
     save_figure(folder / "overview.png", grid(overview[:6], scale))
     return drawn
 
@@ -141,17 +139,16 @@ def _truth(example: ScoredImage) -> str:
     return example.defect or "anomalous" if example.label else "normal"
 
 
-def _example(
-    i: int, test: Split, images: np.ndarray, masks: np.ndarray | None, scored: Shown
-) -> ScoredImage:
+def _example(i: int, test: Split, size: tuple[int, int], scored: Shown) -> ScoredImage:
+    example = test[i]
     return ScoredImage(
-        test.names[i],
-        images[i],
+        example.name,
+        resize_image(example.image, size),
         scored.maps[i],
         float(scored.scores[i]),
-        None if masks is None else masks[i],
-        int(test.labels[i]),
-        test.defects[i],
+        None if example.mask is None else resize_mask(example.mask, size),
+        example.label,
+        example.defect,
     )
 
 

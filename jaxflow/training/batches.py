@@ -11,6 +11,9 @@ from jaxflow.parallel import local_part
 from jaxflow.training.features import KeptFeatures
 from jaxflow.training.step import Encode, as_maps
 
+# Images that take more are decoded again in each epoch, bytes.
+_IMAGE_MEMORY = 2**30
+
 
 class Batches(Protocol):
     """An endless sequence of training batches whose position can be saved and set."""
@@ -51,7 +54,12 @@ class ImageBatches:
         self.encode: Encode = encoder.__call__
         self.frozen = encoder.variables
         self._iterator = train_iterator(
-            split, size=size, batch_size=batch_size, seed=seed, augmentation=augmentation
+            split,
+            size=size,
+            batch_size=batch_size,
+            seed=seed,
+            augmentation=augmentation,
+            cache=3 * len(split) * size[0] * size[1] <= _IMAGE_MEMORY,
         )
 
     def __next__(self) -> np.ndarray:

@@ -1,8 +1,6 @@
 """The feature maps of a split: computed once and kept, or one batch after another."""
 
 import math
-import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +8,12 @@ import jax
 import numpy as np
 
 from jaxflow.data import Split, read_in_batches
+from jaxflow.detectors.scratch import scratch
 from jaxflow.encoders import Encoder
-from jaxflow.errors import InputError
 from jaxflow.parallel import padded_batches
 
 _ENCODE_BATCH = 32
+_ADVICE = ", or raise training.feature_memory_gib"
 
 
 class KeptFeatures:
@@ -48,7 +47,10 @@ class KeptFeatures:
         ]
         count = 4 * sum(math.prod(shape) for shape in shapes)
         self.place = "disk" if count > host_limit else "host"
-        self.maps: list[Any] = [_empty(shape, self.place == "disk") for shape in shapes]
+        self.maps: list[Any] = [
+            scratch(shape, on_disk=self.place == "disk", what="kept features", advice=_ADVICE)
+            for shape in shapes
+        ]
         start = 0
         for features, valid in encoded(encoder, split, size):
             stop = start + int(valid.sum())
@@ -72,22 +74,6 @@ class KeptFeatures:
         return tuple(kept[indices] for kept in self.maps)
 
 
-def _empty(shape: tuple[int, ...], on_disk: bool) -> np.ndarray:
-    if not on_disk:
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:
-        try:
-            # Without, a full disk is noticed at a write into the map, which ends the process.
-            os.posix_fallocate(file.fileno(), 0, max(1, 4 * math.prod(shape)))
-        except OSError as error:
-            raise InputError(
-                f"{tempfile.gettempdir()}: no room for kept features, "
-                f"{4 * math.prod(shape) / 2**30:.1f} GiB: {error.strerror}; make room, set TMPDIR "
-                "to another disk, or raise training.feature_memory_gib"
-            ) from error
-        return np.memmap(file, np.float32, mode="w+", shape=shape)
-
-
 def encoded(
     encoder: Encoder, split: Split, size: tuple[int, int]
 ) -> Iterator[tuple[tuple[jax.Array, ...], np.ndarray]]:
@@ -103,9 +89,8 @@ def encoded(
       is filled up.
     """
     variables = jax.device_put(encoder.variables)
-    encode = jax.jit(encoder.__call__)
     for images, valid in read_in_batches(split, size, max(1, min(_ENCODE_BATCH, len(split)))):
-        yield encode(variables, images), valid
+        yield encoder.compiled(variables, images), valid
 
 
 def _fits_on_device(count: int) -> bool:

@@ -16,6 +16,7 @@ from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.features import KeptFeatures, encoded
 from jaxflow.training.loop import Schedule, Trainer, no_signals
+from jaxflow.training.optimizers import adam_l2
 from jaxflow.training.passes import run_passes
 from jaxflow.training.step import (
     Encode,
@@ -28,6 +29,7 @@ from jaxflow.training.step import (
 from jaxflow.training.validation import make_validation
 from jaxflow.training.vectors import make_vector_step
 
+_FASTFLOW = adam_l2(1e-3, 1e-5)
 # Selection -> folder of its checkpoints in a workdir.
 FOLDERS = {"last": "checkpoints", "best": "best"}
 
@@ -53,7 +55,7 @@ class Recipe:
       seed: of the parameters' initialization and of the data order.
       epochs: passes over the training images.
       batch_size: images in a batch, over all devices.
-      optimizer: of optax; for groups of vectors as `separately` makes it.
+      optimizer: of optax; for groups of vectors as `separately` makes it. FastFlow's by default.
       rate: factor of the learning rate at a batch.
       vectors: in a group that gets an optimizer step, over all devices; 0: whole maps.
       augmentation: of the images; None: the encoder runs once for each image.
@@ -62,11 +64,11 @@ class Recipe:
       feature_memory: kept features above it go to a file, bytes.
     """
 
-    size: tuple[int, int]
-    seed: int
-    epochs: int
-    batch_size: int
-    optimizer: optax.GradientTransformation
+    size: tuple[int, int] = (256, 256)
+    seed: int = 0
+    epochs: int = 500
+    batch_size: int = 32
+    optimizer: optax.GradientTransformation = _FASTFLOW
     rate: Rate = constant_rate
     vectors: int = 0
     augmentation: grain.transforms.RandomMap | None = None
@@ -118,7 +120,8 @@ def fit(
         return {
             "last": Trained(0, run_passes(detector.after, {"last": variables}, normal())["last"])
         }
-    _train(detector, variables, dataset, features, recipe, workdir, say, signals)
+    trainer = _trainer(detector, dataset, features, recipe, workdir, say, signals)
+    trainer.run(create_state(variables, recipe.optimizer, recipe.seed))
     selections = read_selections(detector, recipe, workdir, say)
     trained = {name: selection.variables for name, selection in selections.items()}
     learned = run_passes(detector.after, trained, normal())
@@ -188,17 +191,16 @@ def make_step(detector: Any, recipe: Recipe, encode: Encode = as_maps) -> Callab
     return make_train_step(detector.objective, recipe.optimizer, recipe.rate, encode=encode)
 
 
-def _train(
+def _trainer(
     detector: Detector,
-    variables: Variables,
     dataset: AnomalyDataset,
     features: KeptFeatures | None,
     recipe: Recipe,
     workdir: Path,
     say: Callable[[str], None],
     signals: Callable[[], AbstractContextManager[list[int]]],
-) -> None:
-    """Train by gradient to the end, from where the folder stands."""
+) -> Trainer:
+    """Return what trains by gradient to the end, from where the folder stands."""
     batches: Batches
     if features is not None:
         batches = FeatureBatches(features, recipe.batch_size, recipe.seed)
@@ -220,7 +222,7 @@ def _train(
         objective, held_out.take, len(held_out), recipe.batch_size // jax.process_count()
     )
     steps = steps_per_epoch(dataset, recipe.batch_size)
-    Trainer(
+    return Trainer(
         workdir,
         train_step=make_step(detector, recipe, batches.encode),
         batches=batches,
@@ -228,4 +230,4 @@ def _train(
         schedule=Schedule(recipe.epochs, steps, recipe.validate_every, recipe.keep_all),
         say=say,
         signals=signals,
-    ).run(create_state(variables, recipe.optimizer, recipe.seed))
+    )

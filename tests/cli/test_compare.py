@@ -11,10 +11,12 @@ import pytest
 
 from jaxflow import compare
 from jaxflow.errors import InputError
+from jaxflow.experiments import cell_runs
 from jaxflow.experiments.cells import Variant, cells_of, changed_keys
 from jaxflow.experiments.config import default_config, load_config
 from jaxflow.experiments.papers.figures import FIGURES
 from jaxflow.experiments.papers.runs import TABLES, PaperTable, Row
+from jaxflow.experiments.plans import told
 from jaxflow.files import locked
 from jaxflow.reports.comparison import Finished, PublishedRow, PublishedTable
 from jaxflow.reports.tables import ResultRow
@@ -122,7 +124,7 @@ def test_published_figures_are_left_out_beside_other_data(
         seen["cells"] = cells
         return [], {cell.name: "not run" for cell in cells}
 
-    monkeypatch.setattr(compare, "_run_all", no_run)
+    monkeypatch.setattr(compare, "run_all", no_run)
     arguments = [f"--config_dir={tiny_table}", f"--workdir={tmp_path / 'work'}", "--rows=small"]
     code, _, err = run("--table=tiny-1", *arguments, "--set=data.name=folder")
     assert (code, err.count("\n")) == (2, 1)
@@ -133,8 +135,8 @@ def test_published_figures_are_left_out_beside_other_data(
 
 def test_settings_are_told_without_folders():
     settings = ["data.data_dir=/a/b", "encoder.weights=/a/w.safetensors", "seed=1"]
-    assert compare._told(settings) == ["set for all: encoder.weights=w.safetensors, seed=1"]
-    assert compare._told(settings[:1]) == []
+    assert told(settings) == ["set for all: encoder.weights=w.safetensors, seed=1"]
+    assert told(settings[:1]) == []
 
 
 def test_cells_share_what_is_compiled(monkeypatch, config_file, tmp_path):
@@ -148,8 +150,8 @@ def test_cells_share_what_is_compiled(monkeypatch, config_file, tmp_path):
         rows = [ResultRow("last", "nll", {"image_auroc": 0.5})]
         return Finished(cell.variant, cell.category, cell.seed, rows, "nll")
 
-    monkeypatch.setattr(compare, "_run", no_run)
-    monkeypatch.setattr(compare, "_WORTH_KEEPING_S", 0.0)
+    monkeypatch.setattr(cell_runs, "_run", no_run)
+    monkeypatch.setattr(cell_runs, "_WORTH_KEEPING_S", 0.0)
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     jax.monitoring.register_event_listener(listen)
@@ -259,6 +261,6 @@ def test_two_comparisons_do_not_share_a_workdir(config_file, tmp_path):
 def test_what_a_killed_comparison_left_is_removed(monkeypatch, config_file, tmp_path):
     (tmp_path / ".compiled.abc").mkdir()
     (tmp_path / ".jaxflow.abc.part").touch()
-    monkeypatch.setattr(compare, "_run_all", lambda *_: ([], {"a": "b"}))
+    monkeypatch.setattr(compare, "run_all", lambda *_: ([], {"a": "b"}))
     run(f"--configs={config_file}", f"--workdir={tmp_path}")
     assert list(tmp_path.iterdir()) == []

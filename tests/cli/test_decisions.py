@@ -156,7 +156,7 @@ def test_a_finished_run_goes_on_to_more_epochs_as_if_it_had_had_them(
 def test_while_a_run_goes_on_its_old_model_is_not_used(
     command, mistake, config_file, trained_copy, images, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("jaxflow.train.fit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("jaxflow.experiments.train_run.fit", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(command, config_file, trained_copy, 3)
     for verb, more in (

@@ -10,9 +10,9 @@ from PIL import Image
 
 from jaxflow import generate
 from jaxflow.detectors import FlowDetector, FlowPyramid
+from jaxflow.detectors.generation import region_mask
 from jaxflow.encoders import load_encoder
 from jaxflow.flows import CFlowDecoder, FastFlow2D
-from jaxflow.generate import region_mask
 from jaxflow.reports.generation_picture import Region
 
 REGION = Region(0.25, 0.5, 0.25, 0.25)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import jaxflow
-from jaxflow.predict import find_images, name_images
+from jaxflow.experiments.inputs import find_images, name_images
 
 SAME = ("L.png", "LA.png", "RGB.png", "RGBA.png", "sixteen_bits.png", "sub/RGB.png")
 OTHERS = ("1.png", "P.png", "cmyk.jpg", "noise.png")

@@ -9,7 +9,7 @@ from PIL import Image
 from jaxflow.data import load_dataset
 from jaxflow.errors import DataWarning, InputError
 from jaxflow.experiments import command_line
-from jaxflow.predict import find_images
+from jaxflow.experiments.inputs import find_images
 
 
 def write(path, size=(6, 5), seed=0, **options):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxflow.data import builder, loading
 from jaxflow.data.scan import scan
-from jaxflow.predict import find_images
+from jaxflow.experiments.inputs import find_images
 
 
 def write(path, seed=0):

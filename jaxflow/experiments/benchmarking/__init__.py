@@ -1,8 +1,14 @@
 """Speed and size of detectors: timings of their parts, and the papers' complexity tables."""
 
 from jaxflow.experiments.benchmarking.clock import Timing, measure
-from jaxflow.experiments.benchmarking.complexity import complexity_rows, split_columns
+from jaxflow.experiments.benchmarking.complexity import (
+    complexity_rows,
+    split_columns,
+    table_facts,
+)
+from jaxflow.experiments.benchmarking.configured import config_rows
 from jaxflow.experiments.benchmarking.machine import describe_machine, peak_memory
+from jaxflow.experiments.benchmarking.report import report
 from jaxflow.experiments.benchmarking.workbench import Workbench
 from jaxflow.experiments.papers.complexity import COMPLEXITY, ComplexityTable, Setting
 
@@ -13,8 +19,11 @@ __all__ = [
     "Timing",
     "Workbench",
     "complexity_rows",
+    "config_rows",
     "describe_machine",
     "measure",
     "peak_memory",
+    "report",
     "split_columns",
+    "table_facts",
 ]

@@ -43,6 +43,17 @@ def complexity_rows(
     return _rows(chosen, sides, batch_sizes, repeats)
 
 
+def table_facts(name: str) -> dict[str, Any]:
+    """Return what stands around the figures of a table."""
+    table = COMPLEXITY[name]
+    return {
+        "table": name,
+        "source": table.source,
+        "notes": list(table.notes),
+        "encoder_weights": "random",
+    }
+
+
 def split_columns(
     rows: Sequence[Mapping[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

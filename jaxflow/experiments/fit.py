@@ -1,0 +1,107 @@
+"""From normal images to a model to hold."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from jaxflow.data.example import AnomalyDataset
+from jaxflow.data.pipeline import read_in_batches
+from jaxflow.detectors import Detector
+from jaxflow.detectors.scorer import Scorer
+from jaxflow.evaluation.calibration import Quantiles, calibrate
+from jaxflow.model import Model, Selection
+from jaxflow.training import Recipe, Trained
+from jaxflow.training import fit as train
+from jaxflow.training.loop import no_signals
+
+_USUAL = Quantiles()
+
+
+def fit(
+    detector: Detector,
+    dataset: AnomalyDataset,
+    workdir: str | Path | None = None,
+    *,
+    recipe: Recipe | None = None,
+    score: str | None = None,
+    score_batch_size: int = 32,
+    quantiles: Quantiles = _USUAL,
+    about: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+    signals: Callable[[], AbstractContextManager[list[int]]] = no_signals,
+    **options: Any,
+) -> Model:
+    """Fit a detector to normal images, and calibrate it on those held out.
+
+    Args:
+      detector: of any family.
+      dataset: its `train` is learned from, its `validation` chooses `best` and the thresholds.
+      workdir: keeps the checkpoints, from which the same call goes on; None: none are kept.
+      recipe: how it is trained; None: `Recipe(**options)`.
+      score: that decides; None: the first of the detector's.
+      score_batch_size: images at once in scoring.
+      quantiles: where the thresholds are.
+      about: JSON-able, stored with the model.
+      say: takes lines for the user.
+      signals: see `Trainer`.
+      **options: of `Recipe`, such as `epochs`, `size` and `optimizer`.
+
+    Raises:
+      InputError: if the workdir holds checkpoints and none can be used.
+      RunStopped: when the loss is not finite.
+      TypeError: if there is no such option, or a recipe is given with options.
+    """
+    if recipe is not None and options:
+        raise TypeError(f"{next(iter(options))} belongs to the recipe: give one of the two")
+    recipe = recipe or Recipe(**options)
+    with _folder(workdir) as folder:
+        trained = train(detector, dataset, recipe, folder, say=say, signals=signals)
+    return Model(
+        detector,
+        _calibrated(detector, dataset, recipe, trained, score_batch_size, quantiles),
+        size=recipe.size,
+        score=score or detector.scores[0],
+        batch_size=score_batch_size,
+        about=about,
+    )
+
+
+@contextlib.contextmanager
+def _folder(workdir: str | Path | None) -> Iterator[Path]:
+    if workdir is not None:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        yield Path(workdir)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def _calibrated(
+    detector: Detector,
+    dataset: AnomalyDataset,
+    recipe: Recipe,
+    trained: Mapping[str, Trained],
+    batch_size: int,
+    quantiles: Quantiles,
+) -> dict[str, Selection]:
+    """Give each selection what the scores of the held-out normal images mean."""
+    held_out, scored = dataset.validation, {}
+    if len(held_out):
+        scorer = Scorer(detector, batch_size)
+        placed = scorer.place({name: each.variables for name, each in trained.items()})
+        batches = read_in_batches(held_out, recipe.size, batch_size)
+        scored = scorer.all(placed, (images[valid] for images, valid in batches), len(held_out))
+    return {
+        name: Selection(
+            each.step,
+            each.variables,
+            {
+                score: calibrate(*values, quantiles)
+                for score, values in scored.get(name, {}).items()
+            },
+        )
+        for name, each in trained.items()
+    }
