@@ -147,7 +147,9 @@ def integers(flag: str, texts: Sequence[str], least: int = 0, most: int = 2**32 
     """
     for text in texts:
         if not text.isdecimal() or not least <= int(text) <= most:
-            raise InputError(f"--{flag}: expected whole numbers from {least} to {most}, got {text}")
+            raise InputError(
+                f"--{flag}: expected whole numbers from {least} to {most}, got {text!r}"
+            )
     return [int(text) for text in texts]
 
 

@@ -200,8 +200,14 @@ def test_unknown_table_is_one_line_that_lists_those_that_exist(capsys):
     ("arguments", "expected"),
     [
         (["--table=cflow-6", "--encoders=resnet18,vgg"], "'vgg'"),
-        (["--table=cflow-6", "--batch_sizes=1,0"], "--batch_sizes: '0'"),
-        (["--table=cflow-6", "--batch_sizes=many"], "--batch_sizes: 'many'"),
+        (
+            ["--table=cflow-6", "--batch_sizes=1,0"],
+            "--batch_sizes: expected whole numbers from 1 to 65536, got '0'",
+        ),
+        (
+            ["--table=cflow-6", "--batch_sizes=many"],
+            "--batch_sizes: expected whole numbers from 1 to 65536, got 'many'",
+        ),
         (["--table=cflow-6", "--repeats=0"], "repeats"),
         (["--table=fastflow-1", "--image_sizes=100"], "multiples of 16"),
         (["--table=cflow-6", "--image_sizes=16"], "at least 32"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxflow
-from jaxflow.evaluation.calibration import Calibration, Decision, calibrate
+from jaxflow.evaluation.calibration import Calibration, Decision, Quantiles, calibrate
 
 
 def read_decisions(path):
@@ -105,16 +105,16 @@ def test_a_choice_that_cannot_be_is_one_line(trained, mistake, images, tmp_path,
 
 def test_any_quantile_is_that_of_the_held_out_scores():
     maps = np.random.default_rng(0).normal(size=(40, 3, 4)).astype(np.float32)
-    kept = calibrate(maps, maps.max((1, 2)), 0.95, 0.99)
+    kept = calibrate(maps, maps.max((1, 2)), Quantiles(0.95, 0.99))
     for quantile in (0.5, 0.8, 0.95, 0.999):
         assert kept.decided(Decision(quantile=quantile)) == calibrate(
-            maps, maps.max((1, 2)), quantile, 0.99
+            maps, maps.max((1, 2)), Quantiles(quantile, 0.99)
         )
 
 
 def test_a_given_threshold_promises_nothing_and_says_what_the_held_out_images_do():
     scores = np.arange(4, dtype=np.float32)
-    kept = calibrate(scores.reshape(4, 1, 1), scores, 0.5, 0.5)
+    kept = calibrate(scores.reshape(4, 1, 1), scores, Quantiles(0.5, 0.5))
     decided = kept.decided(Decision(image_threshold=2.0))
     assert decided.expected_false_positive_rate is None
     assert (
