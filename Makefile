@@ -7,7 +7,7 @@ TEST_WORKERS ?= 2
 # Where `make test-python` installs: .venv-3.13 for PYTHON=python3.13.
 OTHER_VENV = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-.PHONY: quickstart test test-slow test-python lint format notebooks clean
+.PHONY: quickstart test test-slow test-python lint format notebooks picture clean
 
 quickstart: $(VENV)/installed  ## Train and evaluate on the embedded data; writes pictures and a report.
 	$(BIN)/python -m jaxflow.train --config=configs/quickstart.py --workdir=$(RUN)
@@ -37,6 +37,9 @@ format: $(VENV)/installed-dev
 
 notebooks: $(VENV)/installed-dev  ## Write the .ipynb of each notebook again from its .py pair.
 	$(BIN)/jupytext --update --to ipynb notebooks/*.py
+
+picture: $(VENV)/installed-dev  ## Draw the design again from the code's imports.
+	$(BIN)/python docs/design.py
 
 clean:
 	rm -rf $(VENV) .venv-3.* runs build dist *.egg-info

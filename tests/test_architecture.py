@@ -224,3 +224,28 @@ def test_the_lowest_packages_import_alone(package, others):
     loaded = set(done.stdout.split())
     assert package in loaded
     assert loaded & {*HEAVY, others, "jaxflow.detectors"} == set()
+
+
+def test_the_picture_of_the_design_is_that_of_the_imports(tmp_path):
+    docs = PACKAGE.parent / "docs"
+    drawn = tmp_path / "design.svg"
+    subprocess.run([sys.executable, docs / "design.py", drawn], check=True)
+    assert drawn.read_text() == (docs / "design.svg").read_text(), "run `make picture`"
+    assert ">experiments/</text>" in drawn.read_text()
+
+
+VERBS = {"train", "evaluate", "predict", "compare", "benchmark", "generate"}
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_a_verb_is_thin(verb):
+    assert len((PACKAGE / f"{verb}.py").read_text(encoding="utf-8").splitlines()) < 120
+
+
+def test_only_experiments_and_verbs_know_a_configuration():
+    knowing = {
+        module_name(path).split(".")[1]
+        for path in FILES
+        if any(name.split(".")[0] == "ml_collections" for name, _ in imported(path))
+    }
+    assert knowing == {"experiments"}
