@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from jaxflow import train
+from jaxflow.experiments.build import load_encoder_or_random
 from jaxflow.experiments.config import load_config
 
 FOLDER = "--config.data.name=folder"
@@ -120,7 +120,7 @@ def test_without_the_hub_the_file_and_the_flag_are_named(train_mistake):
 def test_without_the_hub_a_config_that_allows_it_goes_on_loudly(config_file, capsys):
     config = load_config(str(config_file))
     config.encoder.update(weights="hub", random_if_unreachable=True)
-    encoder = train.load_encoder_or_random(config)
+    encoder = load_encoder_or_random(config)
     assert (encoder.sha256, config.encoder.weights) == (None, "random")
     err = capsys.readouterr().err
     assert err.startswith("jaxflow: WARNING: ")
