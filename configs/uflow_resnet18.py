@@ -4,7 +4,7 @@ python -m jaxflow.train --config=configs/uflow_resnet18.py --workdir=runs/screw 
     --config.data.category=screw --config.data.data_dir=PATH
 python -m jaxflow.evaluate --workdir=runs/screw
 
-The paper measures UFLOW on Wide-ResNet-50-2 alone, where it loses 0.005 of pixel AUROC to the
+The paper measures UFLOW only on Wide-ResNet-50-2, where it loses 0.005 of pixel AUROC to the
 conditional flow; expect a little under `cflow_resnet18.py`.
 
 Groups are of 256 vectors as in the public code; the paper's 8,192 needs 512 x 512. Without

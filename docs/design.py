@@ -3,7 +3,7 @@
     python docs/design.py [OUTPUT.svg]
 
 A room is a folder of `jaxflow/`, or a module at its top. It stands one floor above the highest room
-that it imports; an arrow leads from a room to each that it imports, but for those that it reaches
+that it imports; an arrow leads from a room to each that it imports, except those that it reaches
 by another arrow as well.
 """
 

@@ -5,7 +5,7 @@
 Writes into WORKDIR/evaluation: metrics.json, scores.csv (a row an image), pictures/ (input, mask,
 heat map, predicted mask), curves/, and index.html, which shows them all. Every figure comes for
 `last` and for `best by validation likelihood`, and with --oracle also for the marked oracle `best
-on test`. Thresholds and colors come from held-out normal images alone.
+on test`. Thresholds and colors come only from held-out normal images.
 """
 
 if __name__ == "__main__":

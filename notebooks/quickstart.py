@@ -14,7 +14,7 @@
 # %% [markdown]
 # # From your own images to heat maps
 #
-# A detector learns from **normal images alone** what is likely, and then marks what is not. A
+# A detector learns only from **normal images** what is likely, and then marks what is not. A
 # frozen, pretrained network describes every place of an image; a normalizing flow (FastFlow,
 # arXiv 2111.07677) learns the distribution of these descriptions; where a new image is unlikely
 # under it, the heat map is hot.
@@ -355,4 +355,4 @@ for i in order[:3]:
 # - Small defects missed: larger images, `config.data.image_size = (256, 256)` or more.
 # - A stronger encoder: `config.encoder.name = "wide_resnet50_2"`.
 # - The same from a shell: `python -m jaxflow.train --help`.
-# - A flow alone, in a model of your own: `flows_as_flax_modules.ipynb`.
+# - A flow by itself, in a model of your own: `flows_as_flax_modules.ipynb`.

@@ -80,14 +80,14 @@ def disturbed(
 ) -> Split:
     """Replace each example by copies of it that are zoomed, turned and shifted at random.
 
-    The paper gives the three ranges alone. Here every copy has all three: the zoom is drawn
+    The paper gives only the three ranges. Here every copy has all three: the zoom is drawn
     uniformly in its logarithm from [zoom, 1 / zoom], the angle and both shifts uniformly from
     either side. Masks move with their images. Where nothing of a mask stays in the frame, another
     movement is drawn, up to 100 times, for an image that shows no anomaly is no anomalous one.
 
     Args:
       split: n examples; decoded when a copy is asked for.
-      seed: of the movements; with it they depend on the example and the number of the copy alone,
+      seed: of the movements; they depend only on it, the example and the number of the copy,
         so a subset is disturbed as the whole is.
       copies: how many of each example.
       zoom: smallest zoom, in (0, 1]; its inverse is the largest.

@@ -147,7 +147,7 @@ class AnomalyDataset:
         """Name the metrics that this data set cannot give, () if it gives all."""
         labels = self._test_labels
         if 1 not in labels or 0 not in labels:
-            # Masks hold normal pixels too, so anomalous images alone give the pixel metrics.
+            # Masks hold normal pixels too, so anomalous images are enough for the pixel metrics.
             return _IMAGE_METRICS if self.has_masks else _IMAGE_METRICS + _PIXEL_METRICS
         return () if self.has_masks else _PIXEL_METRICS
 

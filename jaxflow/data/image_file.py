@@ -185,7 +185,7 @@ def _read(source: bytes | str | os.PathLike[str], name: str | None) -> tuple[str
 
 @functools.cache
 def _openers() -> list:
-    """List what opens each format; a Pillow without one of them is passed over."""
+    """List what opens each format; one that this Pillow lacks is skipped."""
     Image.init()
     return [Image.OPEN[kind] for kind in _FORMATS if kind in Image.OPEN]
 

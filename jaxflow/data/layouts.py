@@ -60,7 +60,7 @@ def list_layout(folder: Path, category: str) -> Listing:
 
     Returns:
       The listing, sorted by name; the defect of an image is the name of its folder. Its notes name
-      what was passed over.
+      what was skipped.
 
     Raises:
       InputError: if there are no normal images, if train holds other folders than good, if images

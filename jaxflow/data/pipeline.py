@@ -108,7 +108,7 @@ def train_iterator(
 
     Epoch e consists of the n // batch_size batches `epoch_batches(n, batch_size, seed, e)`: it
     visits each image at most once, and the remainder is left out (another one in each epoch).
-    The batches depend on the seed alone, not on the threads. `get_state()` gives a
+    The batches depend only on the seed, not on the threads. `get_state()` gives a
     JSON-able position, `set_state(position)` of any iterator made with the same arguments
     continues there exactly, without reading what came before.
 
@@ -117,7 +117,7 @@ def train_iterator(
       size: (height, width), pixels.
       batch_size: images in a batch.
       seed: of the order and of the augmentation.
-      augmentation: random map over {"image": u8[height, width, 3]}, drawn anew in each epoch; from
+      augmentation: random map over {"image": u8[height, width, 3]}, drawn again in each epoch; from
         `AUGMENTATIONS`.
       num_threads: threads that decode, resize and augment.
       cache: whether to read all images at once and keep them, resized, in memory (3 n height

@@ -14,7 +14,7 @@ from jaxflow.flows.arguments import check_choice, check_count
 def probability(latent: Latent) -> jax.Array:
     """Return `-exp(-0.5 mean_c z^2)` f[b, h, w], in [-1, 0]: the score of FastFlow's public code.
 
-    It is monotone in |z|^2 alone: the log_det is not in it.
+    It depends only on |z|^2: the log_det is not in it.
     """
     return -jnp.exp(-0.5 * jnp.square(latent.z).mean(-1))
 

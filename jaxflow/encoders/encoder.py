@@ -25,7 +25,7 @@ class Encoder:
       stages: which maps (see `FeatureModule`).
       module: the Linen module.
       variables: its variables, f32 arrays of numpy; `jax.device_put` them once, for a jitted call
-        copies host arrays anew each time.
+        copies host arrays again each time.
       mean: per color, in units of the intensity range [0, 1].
       std: per color, in the same units.
       input_size: default side of the (square) input, pixels.

@@ -29,7 +29,7 @@ class EncoderSpec:
     """How an encoder is built and where its weights are.
 
     Attributes:
-      build: the module, but for `stages` and `dtype`.
+      build: the module, except `stages` and `dtype`.
       stages: all that exist.
       default_stages: those read unless others are asked for.
       tags: timm's training recipes that fit (mean and std with them), the default first.
@@ -136,7 +136,7 @@ def load_encoder(
       weights: "hub" (timm's repository on the Hugging Face hub, cached), the path of a .safetensors
         file in timm's key names, or "random".
       tag: timm's training recipe; None: with "hub" the encoder's first, else unknown.
-      revision: branch, tag or commit of the hub's repository, read with "hub" alone; None: main.
+      revision: branch, tag or commit of the hub's repository, read only with "hub"; None: main.
       seed: of "random" weights.
       dtype: of the computation; weights are kept, and maps returned, in float32.
 

@@ -76,7 +76,7 @@ def ranked_aupro(
         order = np.argsort(scores[part])  # Sorted keys are searched several times faster.
         areas = _areas_under_steps(negatives, scores[part][order], max_fpr)
         total += float(areas @ weights[part][order])
-    return min(total / max_fpr, 1.0)  # Rounding alone could exceed 1.
+    return min(total / max_fpr, 1.0)  # Rounding can exceed 1.
 
 
 def region_weights(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -105,7 +105,7 @@ def region_weights(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
 def _areas_under_steps(
     negatives: NDArray[np.floating], scores: NDArray[np.floating], max_fpr: float
 ) -> NDArray[np.float64]:
-    """Integrate, for each anomalous pixel alone, its share of the PRO curve from 0 to max_fpr.
+    """Integrate, for each anomalous pixel, its share of the PRO curve from 0 to max_fpr.
 
     As the threshold falls the pixel is found while the FPR goes from `first` (normal pixels above
     it) to `last` (those of equal score added): a ramp, or a step where no score is equal.

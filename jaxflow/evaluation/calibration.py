@@ -1,4 +1,4 @@
-"""What a score means, learned from held-out normal images alone."""
+"""What a score means, learned only from held-out normal images."""
 
 import dataclasses
 import math

@@ -1,6 +1,6 @@
 """Checked scores, split by class and sorted: what every metric here is counted from.
 
-Sorting each class alone and searching one in the other gives the exact counts behind AUROC, AUPRO
+Sorting each class by itself and searching one in the other gives the exact counts behind AUROC, AUPRO
 and F1 without a sort of everything together, without thresholds, and in little memory.
 """
 

@@ -1,4 +1,4 @@
-"""Thresholds from normal validation scores alone, with the false alarms they lead to expect."""
+"""Thresholds from normal validation scores only, with the false alarms to expect of them."""
 
 import math
 

@@ -26,7 +26,7 @@ from jaxflow.files import explain, read_sealed_json, write_sealed_json
 from jaxflow.reports.comparison import Finished
 from jaxflow.reports.tables import ResultRow, apart
 
-# Programs that compile faster are compiled anew, seconds; JAX's own bound is 1.
+# Cache programs that take longer than this to compile, in seconds (JAX's default is 1).
 _WORTH_KEEPING_S = 0.2
 _COMPILED = ".compiled."
 
@@ -58,7 +58,7 @@ def compiled_once(workdir: Path) -> Iterator[None]:
 def _set_cache(settings: dict[str, Any]) -> None:
     for key, value in settings.items():
         jax.config.update(key, value)
-    compilation_cache.reset_cache()  # JAX looks at the settings once alone.
+    compilation_cache.reset_cache()  # JAX looks at the settings only once.
 
 
 def run_all(

@@ -12,7 +12,7 @@ import ml_collections
 from jaxflow.errors import InputError
 from jaxflow.experiments.config import override
 
-# Keys that say where things lie or what is kept: another value makes no other run.
+# Keys that do not change the result: paths, and which checkpoints stay.
 _PLACES = {"data.data_dir", "data.cache_dir", "training.keep_all"}
 # So does this one, unless it says "random".
 _WEIGHTS = "encoder.weights"
@@ -24,7 +24,7 @@ class Variant:
 
     Attributes:
       name: of the row.
-      config: of its runs, but for category and seed.
+      config: of its runs, except category and seed.
       category_settings: category -> "KEY=VALUE" each, which give way to the user's.
     """
 

@@ -93,7 +93,7 @@ def _table_plan(
 
 
 def told(settings: Sequence[str]) -> list[str]:
-    """Say what was set for all cells: a reader of the table must know, but for where files lie."""
+    """Say what was set for all cells: a reader of the table must know, except where files lie."""
     told = []
     for text in settings:
         key, _, value = text.partition("=")

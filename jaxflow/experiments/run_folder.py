@@ -147,7 +147,7 @@ def check_facts(workdir: Path, facts: dict[str, Any], now: dict[str, Any]) -> No
         if facts.get(name) != now[name]:
             raise InputError(
                 f"{workdir} was trained with other {what} ({name} {_short(facts.get(name))} then, "
-                f"{_short(now[name])} now); give the same with --{flag}, or train anew in another "
+                f"{_short(now[name])} now); give the same with --{flag}, or train in another "
                 "workdir"
             )
 

@@ -163,8 +163,8 @@ def _decisions(rows: Sequence[ResultRow]) -> str:
     return _results(
         [row for row in rows if not row.oracle],
         DECISION_METRICS,
-        "A score at or above the threshold is called anomalous. The thresholds come from normal "
-        "validation images alone; the rates are measured on the test set.",
+        "A score at or above the threshold is called anomalous. The thresholds come only from "
+        "normal validation images; the rates are measured on the test set.",
     )
 
 

@@ -239,7 +239,7 @@ def _csv(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _is_numeric(values: Sequence[object]) -> bool:
-    """Tell whether a column holds numbers alone, None aside."""
+    """Tell whether a column holds only numbers and None."""
     present = [value for value in values if value is not None]
     kinds = (int, float, np.number)
     return (

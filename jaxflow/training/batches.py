@@ -1,4 +1,4 @@
-"""Where training batches come from: features computed once, or images read anew."""
+"""Where training batches come from: features computed once, or images read again."""
 
 from typing import Any, Protocol
 

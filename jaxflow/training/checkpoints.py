@@ -137,7 +137,7 @@ class Checkpoints:
 
         Args:
           template: a pytree of the shapes and dtypes expected.
-          say: called with one line for each checkpoint passed over.
+          say: called with one line for each checkpoint that is skipped.
 
         Raises:
           InputError: if there are checkpoints and none can be used.

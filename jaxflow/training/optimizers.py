@@ -22,16 +22,15 @@ OPTIMIZERS: dict[str, Callable[[float, float], optax.GradientTransformation]] = 
 def separately(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
     """Give each top-level entry of the parameters an optimizer of its own.
 
-    What an update is not given keeps its parameters, its moments and its count. CFLOW's public
-    code has one Adam over all decoders, which passes over parameters without a gradient: those of
-    the decoders whose turn it is not. That is the same.
+    Entries without a gradient keep their parameters and optimizer state, as PyTorch's Adam, which
+    CFLOW's public code has over all decoders, skips parameters whose gradient is None.
 
     Args:
       optimizer: of each entry.
 
     Returns:
       State by entry. `update` takes the entries that have gradients, with their state and
-      parameters, and returns theirs alone.
+      parameters, and returns only theirs.
     """
 
     def init(params):

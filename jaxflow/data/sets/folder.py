@@ -1,4 +1,4 @@
-"""A user's own images: the layout of MVTec AD, or normal images alone."""
+"""A user's own images: the layout of MVTec AD, or only normal images."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _ADVICE = "give a folder of normal images, or one that holds train/good"
 
 
 class Folder(AnomalyBuilder):
-    """Any folder in the layout of MVTec AD, or of normal images alone (then there is no test)."""
+    """Any folder in the layout of MVTec AD, or of only normal images (then there is no test)."""
 
     name = "folder"
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"manual_dir is the folder of images: {_ADVICE}."
@@ -60,7 +60,7 @@ def _has_train(folder: Path) -> bool:
 
 
 def _list_normal(root: Path, category: str) -> Listing:
-    """List a folder of normal images alone; what its subfolders hold may not be normal."""
+    """List a folder of only normal images; what its subfolders hold may not be normal."""
     found = scan(root)
     normal = [path for path in found.images if path.parent == root]
     below = [path for path in found.images if path.parent != root]

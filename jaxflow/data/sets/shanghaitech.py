@@ -17,7 +17,7 @@ from jaxflow.errors import InputError
 
 CATEGORIES = tuple(f"{scene:02d}" for scene in range(1, 14))
 
-# Scene 13 has training videos alone.
+# Scene 13 has only training videos.
 UNTESTED = ("13",)
 
 DEFECT = "event"

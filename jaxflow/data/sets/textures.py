@@ -95,7 +95,7 @@ class Textures(AnomalyBuilder):
 def draw_example(
     category: str, size: int, seed: int, split: str, index: int, defect: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one image; it depends on the arguments alone.
+    """Draw one image; it depends only on the arguments.
 
     Args:
       category: one of `TEXTURES`.

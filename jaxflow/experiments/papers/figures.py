@@ -15,7 +15,7 @@ def _means(
     rows: Mapping[str, Sequence[float | None]],
     categories: int = MVTEC,
 ) -> PublishedTable:
-    """Make a table of means alone; figures in percent, None for a dash."""
+    """Make a table of means only; figures in percent, None for a dash."""
     return PublishedTable(
         source,
         {

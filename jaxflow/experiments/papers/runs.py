@@ -29,7 +29,7 @@ class PaperTable:
       categories: of the data set, those that the paper averages over.
       rows: by the name that the row has in `FIGURES`.
       settings: "KEY=VALUE" each, for all rows.
-      category_settings: category -> "KEY=VALUE" each, for its cells alone.
+      category_settings: category -> "KEY=VALUE" each, only for its cells.
       notes: what is to be known when comparing.
     """
 
