@@ -1,7 +1,7 @@
 """Checked scores, split by class and sorted: what every metric here is counted from.
 
-Sorting each class by itself and searching one in the other gives the exact counts behind AUROC, AUPRO
-and F1 without a sort of everything together, without thresholds, and in little memory.
+Each class is sorted by itself and searched in the other: that gives the exact counts behind AUROC,
+AUPRO and F1 without a sort of everything together, without thresholds, and in little memory.
 """
 
 from collections.abc import Iterator

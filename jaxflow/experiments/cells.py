@@ -14,7 +14,7 @@ from jaxflow.experiments.config import override
 
 # Keys that do not change the result: paths, and which checkpoints stay.
 _PLACES = {"data.data_dir", "data.cache_dir", "training.keep_all"}
-# So does this one, unless it says "random".
+# Nor does this one, unless it says "random".
 _WEIGHTS = "encoder.weights"
 
 
