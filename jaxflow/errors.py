@@ -1,5 +1,8 @@
 """The one exception that stands for a user's mistake."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Say in one line what is wrong, where, what was expected and what to do.
@@ -25,3 +28,17 @@ class DataWarning(UserWarning):
 
     The command line prints it as it prints its own warnings.
     """
+
+
+def suggest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Return what to say after a name that does not exist.
+
+    Args:
+      name: the wrong one.
+      known: those that exist.
+      otherwise: said where none is near; None: all are listed.
+    """
+    known = sorted(known)
+    if nearest := difflib.get_close_matches(name, known, 1, 0.5):
+        return f"did you mean {nearest[0]}?"
+    return otherwise or f"it takes {', '.join(known) or 'none'}"

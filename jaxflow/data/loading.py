@@ -14,7 +14,7 @@ from jaxflow.data.sets.magnetic_tile import MagneticTile
 from jaxflow.data.sets.mvtec import MvtecAd
 from jaxflow.data.sets.shanghaitech import ShanghaiTech
 from jaxflow.data.sets.textures import Textures
-from jaxflow.errors import DataWarning, InputError
+from jaxflow.errors import DataWarning, InputError, suggest
 
 DATASETS: dict[str, type[AnomalyBuilder]] = {
     "btad": Btad,
@@ -111,7 +111,5 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
 
 def _check_options(name: str, builder_class: type[AnomalyBuilder], options: dict) -> None:
     known = set(inspect.signature(builder_class.list_records).parameters) - {"data_dir", "category"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-        raise InputError(f"{name}: no option {unknown[0]!r}; {takes}")
+    for option in sorted(set(options) - known):
+        raise InputError(f"{name}: no option {option!r}; {suggest(option, known)}")

@@ -1,7 +1,15 @@
 """Frozen image encoders as pure functions: `ENCODERS` names them, `load_encoder` builds one."""
 
 from jaxflow.encoders.encoder import Encoder
+from jaxflow.encoders.function import function_encoder
 from jaxflow.encoders.registry import ENCODERS, EncoderSpec, load_encoder
 from jaxflow.encoders.weights import WeightsUnavailable
 
-__all__ = ["ENCODERS", "Encoder", "EncoderSpec", "WeightsUnavailable", "load_encoder"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "EncoderSpec",
+    "WeightsUnavailable",
+    "function_encoder",
+    "load_encoder",
+]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxflow.encoders.module import FeatureModule
+from jaxflow.encoders.module import Features
 from jaxflow.errors import InputError
 
 
@@ -20,10 +20,11 @@ class Encoder:
     Attributes:
       name: key of `ENCODERS`.
       tag: timm's name of the training recipe, e.g. tv_in1k; None if nobody said.
-      weights: the source as given: hub, random or a path.
-      sha256: of the weights file, in hexadecimal; None for random weights.
+      weights: the source as given: hub, random or a path; or function.
+      sha256: of the weights file, or of the variables of a function, in hexadecimal; None for
+        random weights.
       stages: which maps (see `FeatureModule`).
-      module: the Linen module.
+      module: a Linen module, or a function as `function_encoder` takes it.
       variables: its variables, f32 arrays of numpy; `jax.device_put` them once, for a jitted call
         copies host arrays again each time.
       mean: per color, in units of the intensity range [0, 1].
@@ -38,7 +39,7 @@ class Encoder:
     weights: str
     sha256: str | None
     stages: tuple[int, ...]
-    module: FeatureModule
+    module: Features
     variables: Any
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -1,13 +1,37 @@
 """What every encoder module is: a Linen module that says which maps it gives."""
 
 import abc
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxflow.encoders.layout import Layout
+
+
+class Features(Protocol):
+    """What an `Encoder` needs of its module; every `FeatureModule` has it."""
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each map."""
+        ...
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Input pixels along one side of one position of each map."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the images that it takes."""
+        ...
+
+    @property
+    def apply(self) -> Any:
+        """(variables, standardized images f[b, h, w, 3]) -> maps f[b, h_i, w_i, c_i]."""
+        ...
 
 
 class FeatureModule(nn.Module, abc.ABC):

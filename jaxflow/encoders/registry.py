@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from jaxflow.encoders.random_weights import random_variables
 from jaxflow.encoders.resnet import BasicBlock, Bottleneck, ResNet
 from jaxflow.encoders.transformer import PATCH, VisionTransformer
 from jaxflow.encoders.weights import find_weights, read_tensors
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, suggest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,9 +27,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSpec:
-    """How an encoder is built and where its weights are.
+    """One of timm's encoders: how it is built and where its weights are; calling it loads it.
 
     Attributes:
+      name: timm's.
       build: the module, except `stages` and `dtype`.
       stages: all that exist.
       default_stages: those read unless others are asked for.
@@ -40,6 +42,7 @@ class EncoderSpec:
       std: per color, in the same units.
     """
 
+    name: str
     build: Callable[..., FeatureModule]
     stages: tuple[int, ...]
     default_stages: tuple[int, ...]
@@ -50,14 +53,72 @@ class EncoderSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
+    def __call__(
+        self,
+        *,
+        stages: tuple[int, ...] | None = None,
+        weights: str = "hub",
+        tag: str | None = None,
+        revision: str | None = None,
+        seed: int = 0,
+        dtype: Any = jnp.float32,
+    ) -> Encoder:
+        """Load it: only what the asked maps need is built and read.
+
+        Args:
+          stages: which maps, in increasing order (see `FeatureModule`); None: the default.
+          weights: "hub" (timm's repository on the Hugging Face hub, cached), the path of a
+            .safetensors file in timm's key names, or "random".
+          tag: timm's training recipe; None: with "hub" the first of `tags`, else unknown.
+          revision: branch, tag or commit of the hub's repository, read only with "hub"; None: main.
+          seed: of "random" weights.
+          dtype: of the computation; weights are kept, and maps returned, in float32.
+
+        Raises:
+          WeightsUnavailable: "hub", neither cached nor reachable.
+          InputError: no such stage or tag; weights that are not this encoder's.
+        """
+        stages = self.default_stages if stages is None else tuple(stages)
+        _check_stages(self, stages)
+        _check_tag(self, tag)
+        module = self.build(stages=stages, dtype=dtype)
+        sha256 = commit = None
+        if weights == "random":
+            tag = None  # Of no recipe.
+            variables = random_variables(module, seed, min(128, self.input_size))
+        else:
+            tag = self.tags[0] if weights == "hub" and tag is None else tag
+            file = find_weights(weights, f"timm/{self.name}.{tag or self.tags[0]}", revision)
+            expected = torch_shapes(module.layout(), parameter_shapes(module, self.input_size))
+            layout = self.build(stages=self.stages).layout()
+            known = [key for source in layout.values() for key in source.keys()]
+            tensors = read_tensors(file.path, expected, {*known, *self.head_keys})
+            variables, sha256 = {"params": build_params(module.layout(), tensors)}, file.sha256
+            commit = file.commit
+        return Encoder(
+            name=self.name,
+            tag=tag,
+            weights=weights,
+            sha256=sha256,
+            stages=stages,
+            module=module,
+            variables=variables,
+            mean=self.mean,
+            std=self.std,
+            input_size=self.input_size,
+            size_multiple=self.size_multiple,
+            commit=commit,
+        )
+
 
 _RESNET = functools.partial(
     EncoderSpec, stages=(1, 2, 3, 4), default_stages=(1, 2, 3), input_size=256, head_keys=("fc.",)
 )
 
 
-def _deit(*, input_size: int, dim: int, heads: int) -> EncoderSpec:
+def _deit(name: str, *, input_size: int, dim: int, heads: int) -> EncoderSpec:
     return EncoderSpec(
+        name,
         build=functools.partial(
             VisionTransformer,
             block=DeiTBlock,
@@ -75,8 +136,11 @@ def _deit(*, input_size: int, dim: int, heads: int) -> EncoderSpec:
     )
 
 
-def _cait(*, input_size: int, dim: int, heads: int, depth: int, block: int) -> EncoderSpec:
+def _cait(
+    name: str, *, input_size: int, dim: int, heads: int, depth: int, block: int
+) -> EncoderSpec:
     return EncoderSpec(
+        name,
         build=functools.partial(
             VisionTransformer,
             block=CaiTBlock,
@@ -94,20 +158,23 @@ def _cait(*, input_size: int, dim: int, heads: int, depth: int, block: int) -> E
     )
 
 
-ENCODERS: dict[str, EncoderSpec] = {
-    "resnet18": _RESNET(
+_TIMM = (
+    _RESNET(
+        "resnet18",
         build=functools.partial(ResNet, block=BasicBlock, stage_sizes=(2, 2, 2, 2)),
         tags=("tv_in1k", "a1_in1k"),
     ),
-    "wide_resnet50_2": _RESNET(
+    _RESNET(
+        "wide_resnet50_2",
         build=functools.partial(ResNet, block=Bottleneck, stage_sizes=(3, 4, 6, 3), width_factor=2),
         tags=("tv_in1k", "racm_in1k", "tv2_in1k"),
     ),
-    "deit_base_distilled_patch16_384": _deit(input_size=384, dim=768, heads=12),
-    "deit_tiny_distilled_patch16_224": _deit(input_size=224, dim=192, heads=3),
-    "cait_m48_448": _cait(input_size=448, depth=48, block=40, dim=768, heads=16),
-    "cait_xxs24_224": _cait(input_size=224, depth=24, block=20, dim=192, heads=4),
-    "mobilenetv3_large_100": EncoderSpec(
+    _deit("deit_base_distilled_patch16_384", input_size=384, dim=768, heads=12),
+    _deit("deit_tiny_distilled_patch16_224", input_size=224, dim=192, heads=3),
+    _cait("cait_m48_448", input_size=448, depth=48, block=40, dim=768, heads=16),
+    _cait("cait_xxs24_224", input_size=224, depth=24, block=20, dim=192, heads=4),
+    EncoderSpec(
+        "mobilenetv3_large_100",
         build=MobileNetV3,
         stages=(1, 2, 3, 4, 5, 6, 7),
         default_stages=(3, 5, 6),
@@ -115,74 +182,41 @@ ENCODERS: dict[str, EncoderSpec] = {
         input_size=256,
         head_keys=("conv_head.", "classifier."),
     ),
-}
+)
+# Name -> what makes the encoder; what can be chosen are its parameters.
+ENCODERS: dict[str, Callable[..., Encoder]] = {spec.name: spec for spec in _TIMM}
 
 
-def load_encoder(
-    name: str,
-    *,
-    stages: tuple[int, ...] | None = None,
-    weights: str = "hub",
-    tag: str | None = None,
-    revision: str | None = None,
-    seed: int = 0,
-    dtype: Any = jnp.float32,
-) -> Encoder:
-    """Load a frozen encoder: only what the asked maps need is built and read.
+def load_encoder(name: str, **options: Any) -> Encoder:
+    """Load a frozen encoder.
 
     Args:
       name: a key of `ENCODERS`.
-      stages: which maps, in increasing order (see `FeatureModule`); None: the encoder's default.
-      weights: "hub" (timm's repository on the Hugging Face hub, cached), the path of a .safetensors
-        file in timm's key names, or "random".
-      tag: timm's training recipe; None: with "hub" the encoder's first, else unknown.
-      revision: branch, tag or commit of the hub's repository, read only with "hub"; None: main.
-      seed: of "random" weights.
-      dtype: of the computation; weights are kept, and maps returned, in float32.
+      **options: what it takes: timm's encoders `stages`, `weights`, `tag`, `revision`, `seed` and
+        `dtype` (see `EncoderSpec.__call__`), one from outside its own.
 
     Returns:
       The encoder, its variables in host memory.
 
     Raises:
-      WeightsUnavailable: "hub", neither cached nor reachable.
-      InputError: no such encoder, stage or tag; weights that are not this encoder's.
+      WeightsUnavailable: the hub's weights are neither cached nor reachable.
+      InputError: no such encoder, option, stage or tag; weights that are not this encoder's.
 
     Example:
       >>> encoder = load_encoder("resnet18", weights="random")
       >>> encoder.channels, encoder.map_sizes((256, 256))
       ((64, 128, 256), ((64, 64), (32, 32), (16, 16)))
     """
-    spec = _find_spec(name)
-    stages = spec.default_stages if stages is None else tuple(stages)
-    _check_stages(name, spec, stages)
-    _check_tag(name, spec, tag)
-    module = spec.build(stages=stages, dtype=dtype)
-    sha256 = commit = None
-    if weights == "random":
-        tag = None  # Of no recipe.
-        variables = random_variables(module, seed, min(128, spec.input_size))
-    else:
-        tag = spec.tags[0] if weights == "hub" and tag is None else tag
-        file = find_weights(weights, f"timm/{name}.{tag or spec.tags[0]}", revision)
-        expected = torch_shapes(module.layout(), parameter_shapes(module, spec.input_size))
-        known = [key for s in spec.build(stages=spec.stages).layout().values() for key in s.keys()]
-        tensors = read_tensors(file.path, expected, {*known, *spec.head_keys})
-        variables, sha256 = {"params": build_params(module.layout(), tensors)}, file.sha256
-        commit = file.commit
-    return Encoder(
-        name=name,
-        tag=tag,
-        weights=weights,
-        sha256=sha256,
-        stages=stages,
-        module=module,
-        variables=variables,
-        mean=spec.mean,
-        std=spec.std,
-        input_size=spec.input_size,
-        size_multiple=spec.size_multiple,
-        commit=commit,
-    )
+    if name not in ENCODERS:
+        raise InputError(f"encoder {name!r}: does not exist, expected one of {', '.join(ENCODERS)}")
+    known = inspect.signature(ENCODERS[name]).parameters
+    for option in options:
+        if option not in known:
+            raise InputError(f"encoder {name}: no option {option!r}; {suggest(option, known)}")
+    encoder = ENCODERS[name](**options)
+    if not isinstance(encoder, Encoder):
+        raise InputError(f"encoder {name}: its entry must return an Encoder, got {encoder!r}")
+    return encoder
 
 
 def parameter_shapes(module: FeatureModule, input_size: int) -> Any:
@@ -191,22 +225,18 @@ def parameter_shapes(module: FeatureModule, input_size: int) -> Any:
     return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
 
 
-def _find_spec(name: str) -> EncoderSpec:
-    if name not in ENCODERS:
-        raise InputError(f"encoder {name!r}: does not exist, expected one of {', '.join(ENCODERS)}")
-    return ENCODERS[name]
-
-
-def _check_stages(name: str, spec: EncoderSpec, stages: tuple[int, ...]) -> None:
+def _check_stages(spec: EncoderSpec, stages: tuple[int, ...]) -> None:
     if not stages or any(s not in spec.stages for s in stages):
         raise InputError(
-            f"encoder {name}: stages {list(stages)} do not all exist, "
+            f"encoder {spec.name}: stages {list(stages)} do not all exist, "
             f"expected some of {spec.stages[0]} to {spec.stages[-1]}"
         )
     if any(a >= b for a, b in zip(stages, stages[1:], strict=False)):
-        raise InputError(f"encoder {name}: stages {list(stages)} must be in increasing order")
+        raise InputError(f"encoder {spec.name}: stages {list(stages)} must be in increasing order")
 
 
-def _check_tag(name: str, spec: EncoderSpec, tag: str | None) -> None:
+def _check_tag(spec: EncoderSpec, tag: str | None) -> None:
     if tag is not None and tag not in spec.tags:
-        raise InputError(f"encoder {name}: no tag {tag!r}, expected one of {', '.join(spec.tags)}")
+        raise InputError(
+            f"encoder {spec.name}: no tag {tag!r}, expected one of {', '.join(spec.tags)}"
+        )

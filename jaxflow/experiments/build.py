@@ -13,6 +13,7 @@ from jaxflow.detectors import DETECTORS, Detector
 from jaxflow.encoders import Encoder, WeightsUnavailable
 from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import Quantiles
+from jaxflow.experiments import plugins
 from jaxflow.experiments.command_line import warn
 from jaxflow.experiments.detector import deciding_score, image_size, make_detector, make_encoder
 from jaxflow.parallel import check_batch_size
@@ -156,8 +157,9 @@ def make_recipe(config: ml_collections.ConfigDict, dataset: AnomalyDataset | Non
 
 
 def run_facts(encoder: Encoder, dataset: AnomalyDataset) -> dict[str, Any]:
-    """Return what a config does not say: hashes of the encoder's weights and of the data."""
+    """Return what a config does not say: hashes of the plugins, the encoder's weights, the data."""
     return {
+        "plugins": plugins.hashes(),
         "encoder_sha256": encoder.sha256,
         "encoder_commit": encoder.commit,
         "data_fingerprint": dataset.fingerprint,

@@ -20,6 +20,7 @@ from jaxflow.experiments.cells import Cell, changed_keys
 from jaxflow.experiments.command_line import warn
 from jaxflow.experiments.detector import deciding_score
 from jaxflow.experiments.evaluate_run import evaluate_run
+from jaxflow.experiments.plugins import check_plugins
 from jaxflow.experiments.run_folder import check_facts, load_run
 from jaxflow.experiments.train_run import train_run
 from jaxflow.files import explain, read_sealed_json, write_sealed_json
@@ -123,6 +124,7 @@ def _read_cell(cell: Cell, workdir: Path, done: Path) -> dict[str, Any]:
         raise InputError(
             f"{workdir} was run with another {', '.join(changed[:5])}; use another --workdir"
         )
+    check_plugins(workdir, content["facts"]["plugins"])
     encoder = load_encoder_or_random(cell.config)
     check_facts(workdir, content["facts"], run_facts(encoder, make_dataset(cell.config)))
     return content

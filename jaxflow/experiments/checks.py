@@ -1,41 +1,19 @@
 """Checks of a configuration that need nothing loaded."""
 
-import difflib
-from collections.abc import Collection
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
-from jaxflow.data.augment import AUGMENTATIONS
-from jaxflow.detectors import CONDITIONS, DETECTORS, LOSSES
-from jaxflow.errors import InputError
+from jaxflow.detectors import DETECTORS
+from jaxflow.encoders import ENCODERS
+from jaxflow.errors import InputError, suggest
+from jaxflow.experiments.choices import CHOICES
 from jaxflow.experiments.config import default_config
-from jaxflow.experiments.detector import (
-    DTYPES,
-    deciding_score,
-    make_flow,
-    parameters_of,
-    parts_of,
-)
-from jaxflow.flows import COUPLINGS, FLOWS, LOG_SCALES, NORMALIZATIONS, PERMUTATIONS, Bijection
-from jaxflow.training import OPTIMIZERS, RATES
+from jaxflow.experiments.detector import deciding_score, make_flow, parameters_of, parts_of
+from jaxflow.flows import FLOWS, NORMALIZATIONS, Bijection
 
-_CHOICES: dict[str, Collection[str]] = {
-    "data.augmentation": AUGMENTATIONS,
-    "model.detector": DETECTORS,
-    "model.flow": FLOWS,
-    "model.normalization": NORMALIZATIONS,
-    "model.condition": CONDITIONS,
-    "model.coupling": COUPLINGS,
-    "model.log_scale": LOG_SCALES,
-    "model.permutation": PERMUTATIONS,
-    "model.dtype": DTYPES,
-    "training.optimizer": OPTIMIZERS,
-    "training.loss": LOSSES,
-    "training.schedule": RATES,
-}
 _POSITIVE = (
     "model.steps",
     "model.hidden_ratio",
@@ -71,8 +49,11 @@ _AT_MOST = {
     "evaluation.batch_size": 2**16,
 }
 LONGEST_SIDE = 2**14
-# Parameters of detectors and flows that are no options: other keys give them, or they are objects.
-_NO_OPTIONS = {"encoder", "flow", "scores", "loss", "base", "output_init"}
+# Parameters of parts that are no options: other keys give them, or they are objects.
+_NO_OPTIONS = {
+    "encoder": {"seed", "dtype"},
+    "model": {"encoder", "flow", "scores", "loss", "base", "output_init"},
+}
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -81,11 +62,12 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: naming the key, what was expected and what was got.
     """
-    for key, choices in _CHOICES.items():
+    for key, choices in CHOICES.items():
         value = _value(config, key)
         if value not in choices:
+            more = ", or come with --plugin" if isinstance(choices, dict) else ""
             raise InputError(
-                f"config.{key} must be one of {', '.join(sorted(choices))}, got {value!r}"
+                f"config.{key} must be one of {', '.join(sorted(choices))}{more}, got {value!r}"
             )
     for key in _POSITIVE:
         value = _value(config, key)
@@ -125,22 +107,25 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"config.evaluation.score must be one of {', '.join(sorted(scores))}, got {score!r}"
         )
-    _check_options(config.model)
+    _check_options(config)
     _check_training(config)
 
 
-def _check_options(model: ml_collections.ConfigDict) -> None:
-    """Check that each of `config.model.options` is a parameter of the detector or of its flow."""
-    known = set().union(*map(parameters_of, parts_of(model))) - _NO_OPTIONS
-    for name in model.options:
-        if name not in known or name in model:
-            nearest = difflib.get_close_matches(name, known - set(model), 1, 0.5)
-            hint = (
-                f"did you mean {nearest[0]}?" if nearest else f"it takes {', '.join(sorted(known))}"
-            )
-            raise InputError(
-                f"config.model.options.{name}: no such option of {model.detector}; {hint}"
-            )
+def _check_options(config: ml_collections.ConfigDict) -> None:
+    """Check that options of the encoder, the detector and its flow are parameters of theirs."""
+    encoder, model = config.encoder, config.model
+    taken = {
+        "encoder": (encoder.name, parameters_of(ENCODERS[encoder.name])),
+        "model": (model.detector, set().union(*map(parameters_of, parts_of(model)))),
+    }
+    for section, (part, parameters) in taken.items():
+        known = parameters - _NO_OPTIONS[section] - set(config[section])
+        for name in config[section].options:
+            if name not in known:
+                raise InputError(
+                    f"config.{section}.options.{name}: no such option of {part}; "
+                    f"{suggest(name, known)}"
+                )
 
 
 def _check_training(config: ml_collections.ConfigDict) -> None:
@@ -181,7 +166,16 @@ def check_effects(config: ml_collections.ConfigDict) -> None:
     model, defaults = config.model, default_config()
     taken = set().union(*map(parameters_of, parts_of(model))) | {"detector", "options", "dtype"}
     part = model.flow if "flow" in taken else model.detector
+    read = parameters_of(ENCODERS[config.encoder.name]) | {
+        "name",
+        "options",
+        "random_if_unreachable",
+    }
     without = {
+        **{
+            f"encoder.{key}": (f"encoder {config.encoder.name}", key not in read)
+            for key in config.encoder
+        },
         **{f"model.{key}": (f"model {part}", key not in taken) for key in model},
         "training.warmup_epochs": (
             "training.schedule constant",
@@ -191,8 +185,9 @@ def check_effects(config: ml_collections.ConfigDict) -> None:
             f"model.detector {model.detector}, which looks at each image once",
             not DETECTORS[model.detector].trained,
         ),
-        "encoder.revision": ("encoder.weights of a file", config.encoder.weights != "hub"),
     }
+    if config.encoder.weights != "hub":
+        without["encoder.revision"] = ("encoder.weights of a file", True)
     if model.condition == "none":
         without["model.condition_dim"] = ("model.condition none", True)
     for key, (reason, idle) in without.items():

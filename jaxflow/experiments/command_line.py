@@ -16,6 +16,7 @@ from jaxflow.errors import DataWarning, InputError, RunStopped
 from jaxflow.evaluation.calibration import Decision
 from jaxflow.experiments import signals
 from jaxflow.experiments.config import describe_keys, load_config, override
+from jaxflow.experiments.plugins import run_plugins
 from jaxflow.files import explain
 
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
@@ -44,6 +45,12 @@ def run(
     whole_process = argv is None
     values = flags.FlagValues()
     define(values)
+    flags.DEFINE_multi_string(
+        "plugin",
+        [],
+        "parts from outside: a Python file, which is run",
+        flag_values=values,
+    )
     argv = list(sys.argv if argv is None else argv)
     if {"--help", "-h", "--helpfull"} & set(argv[1:]):
         say(_help(doc, values))
@@ -213,6 +220,7 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
         raise InputError(f"unexpected argument {rest[1]!r}; flags look like --name=value")
     for name in values:
         _check_text(name, values[name].value)
+    run_plugins(values.plugin)
     if "config" in values and values.config is not None:
         config = load_config(values.config)
         override(config, overrides)

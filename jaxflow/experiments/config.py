@@ -1,8 +1,6 @@
 """Every key of a run's configuration: its default and what it means, once; and config files."""
 
-import difflib
-import runpy
-import traceback
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,26 +9,28 @@ from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags import config_path
 
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, suggest
+from jaxflow.experiments.user_files import in_one_line, run_file
 
-# key, default, meaning. An empty string or tuple stands for "the default of what is named".
+# key, default, meaning; help adds what can be chosen. An empty string or tuple stands for "the
+# default of what is named".
 KEYS: tuple[tuple[str, object, str], ...] = (
     ("seed", 0, "seeds parameter initialization, data order and the validation split"),
-    ("data.name", "textures", "data set, such as textures, folder, mvtec_ad or magnetic_tile"),
+    ("data.name", "textures", "data set"),
     ("data.category", "", "category of the data set; an unknown one lists those that exist"),
     ("data.data_dir", "", "folder of the downloaded images"),
     ("data.cache_dir", "", "folder of prepared data; empty: ~/tensorflow_datasets"),
     ("data.image_size", (256, 256), "height and width of the encoder's input, pixels"),
     ("data.validation_fraction", 0.1, "fraction of normal training images held out for validation"),
-    ("data.augmentation", "none", "augmentation of training images: none, fastflow or cflow"),
-    ("encoder.name", "resnet18", "name of the frozen encoder"),
+    ("data.augmentation", "none", "augmentation of training images"),
+    ("encoder.name", "resnet18", "frozen encoder"),
     ("encoder.stages", (), "stages (CNN) or blocks (transformer) whose maps are used"),
     ("encoder.weights", "hub", "encoder weights: hub, the path of a .safetensors file, or random"),
     ("encoder.tag", "", "training recipe of the encoder weights, such as tv_in1k"),
     ("encoder.revision", "", "branch, tag or commit of the hub's repository"),
     ("encoder.random_if_unreachable", False, "use random weights where the hub cannot be reached"),
-    ("model.detector", "flow", "family: flow, gaussian, memory_bank or spade"),
-    ("model.flow", "fastflow", "flow of each feature map: fastflow or cflow"),
+    ("model.detector", "flow", "family of detectors"),
+    ("model.flow", "fastflow", "flow of each feature map"),
     ("model.steps", 8, "number of coupling steps of each flow"),
     (
         "model.kernel_sizes",
@@ -39,34 +39,26 @@ KEYS: tuple[tuple[str, object, str], ...] = (
     ),
     ("model.hidden_ratio", 1.0, "hidden width divided by the channels that condition"),
     ("model.clamp", 2.0, "bound of the absolute log-scale of a coupling"),
-    ("model.coupling", "affine", "kind of coupling: affine or additive"),
-    ("model.log_scale", "tanh", "form of the log-scale: tanh or unit_slope_tanh"),
-    ("model.permutation", "hard", "channel permutation between steps: hard or soft"),
-    (
-        "model.normalization",
-        "layer_norm",
-        "none, layer_norm, layer_norm_affine, standardize",
-    ),
-    ("model.condition", "none", "condition of the flows: none or position"),
+    ("model.coupling", "affine", "kind of coupling"),
+    ("model.log_scale", "tanh", "form of the log-scale"),
+    ("model.permutation", "hard", "channel permutation between steps"),
+    ("model.normalization", "layer_norm", "normalization of the feature maps"),
+    ("model.condition", "none", "condition of the flows"),
     ("model.condition_dim", 128, "channels of the position encoding, a multiple of 4"),
-    ("model.dtype", "float32", "compute dtype of the flows: float32, bfloat16 or float64"),
+    ("model.dtype", "float32", "compute dtype of the flows"),
     ("training.epochs", 500, "number of passes over the training images"),
     ("training.batch_size", 32, "images in a training step, over all devices"),
     ("training.vectors", 0, "feature vectors in an optimizer step (CFLOW); 0: whole maps"),
-    ("training.loss", "nll", "training loss: nll or log_sigmoid"),
-    ("training.optimizer", "adam_l2", "optimizer: adam_l2 or adamw"),
+    ("training.loss", "nll", "training loss"),
+    ("training.optimizer", "adam_l2", "optimizer"),
     ("training.learning_rate", 1e-3, "learning rate of the optimizer"),
-    ("training.schedule", "constant", "learning-rate schedule: constant or cosine_warmup"),
+    ("training.schedule", "constant", "learning-rate schedule"),
     ("training.warmup_epochs", 2, "epochs in which cosine_warmup raises the learning rate"),
     ("training.weight_decay", 1e-5, "weight decay of the optimizer"),
     ("training.validate_every", 1, "number of epochs between validations and checkpoints"),
     ("training.keep_all", False, "keep all checkpoints; evaluate --oracle needs them"),
     ("training.feature_memory_gib", 8.0, "size above which kept features go to a file, GiB"),
-    (
-        "evaluation.score",
-        "",
-        "deciding score, such as probability, nll or cflow; empty: the usual",
-    ),
+    ("evaluation.score", "", "deciding score, one that the detector has; empty: its usual one"),
     (
         "evaluation.test_maximum",
         False,
@@ -83,6 +75,8 @@ KEYS: tuple[tuple[str, object, str], ...] = (
 
 
 _DEFAULTS = {key: default for key, default, _ in KEYS}
+_WITH_OPTIONS = ("data", "encoder", "model")
+_OPTIONS = tuple(f"{section}.options." for section in _WITH_OPTIONS)
 _KINDS = {
     bool: "True or False",
     int: "a whole number",
@@ -93,8 +87,8 @@ _KINDS = {
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """Return the defaults as a ConfigDict; `data.options` takes a data set's own options."""
-    config = ml_collections.ConfigDict({"data": {"options": {}}, "model": {"options": {}}})
+    """Return the defaults as a ConfigDict; `options` take what only the chosen part has."""
+    config = ml_collections.ConfigDict({section: {"options": {}} for section in _WITH_OPTIONS})
     for key, default, _ in KEYS:
         *sections, name = key.split(".")
         place = config
@@ -129,8 +123,17 @@ def cflow_config() -> ml_collections.ConfigDict:
 
 
 def describe_keys() -> str:
-    """Return for each key its name, its default and, indented below, its meaning."""
-    return "\n".join(f"  {key} [{default}]\n      {meaning}" for key, default, meaning in KEYS)
+    """Return for each key its name, its default and, indented below, its meaning and choices."""
+    from jaxflow.experiments.choices import names  # It imports every registry: seconds.
+
+    lines = []
+    for key, default, meaning in KEYS:
+        chosen = f": {', '.join(names()[key])}" if key in names() else ""
+        wrapped = textwrap.wrap(
+            meaning + chosen, 80, initial_indent=" " * 6, subsequent_indent=" " * 6
+        )
+        lines += [f"  {key} [{default}]", *wrapped]
+    return "\n".join(lines)
 
 
 def load_config(path: str) -> ml_collections.ConfigDict:
@@ -141,17 +144,11 @@ def load_config(path: str) -> ml_collections.ConfigDict:
     """
     if not Path(path).is_file():
         raise InputError(f"--config {path}: no such file; configs lie in configs/")
-    try:
-        get_config = runpy.run_path(path).get("get_config")
+    with in_one_line(f"--config {path}", path):
+        get_config = run_file(path, f"jaxflow_config_{Path(path).stem}")[0].get("get_config")
         config = get_config() if callable(get_config) else None
         if isinstance(config, ml_collections.ConfigDict):
             config = ml_collections.ConfigDict(config.to_dict())  # All resolved, none frozen.
-    # A user's Python may raise anything, or leave; the line tells where.
-    except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"--config {path}{_line(path, error)}: {type(error).__name__}: {reason}"
-        ) from error
     if not isinstance(config, ml_collections.ConfigDict):
         raise InputError(
             f"--config {path}: expected a function get_config() that returns a ConfigDict, got "
@@ -209,7 +206,9 @@ def check_complete(place: str, config: ml_collections.ConfigDict) -> None:
         check_keys(keys)
     except InputError as error:
         raise InputError(f"{place}: {error}") from error
-    if missing := [key for key in _known() if key not in keys]:
+    options = [f"{section}.options" for section in _WITH_OPTIONS]
+    missing = [key for key in _known() if key not in keys]
+    if missing := missing or [key for key in options if not _has(config, key)]:
         raise InputError(
             f"{place}: key {missing[0]!r} is missing; start from "
             "jaxflow.experiments.config.default_config()"
@@ -255,22 +254,25 @@ def override(config: ml_collections.ConfigDict, arguments: Sequence[str]) -> Non
 
 
 def check_keys(keys: Sequence[str]) -> None:
-    """Check that keys exist; those below `data.options` belong to the data set.
+    """Check that keys exist; those below `options` belong to the part that is chosen.
 
     Raises:
       InputError: naming the first that does not exist, and the nearest that does.
     """
     known = _known()
     for key in keys:
-        if key in known or key.startswith(("data.options.", "model.options.")):
+        if key in known or key.startswith(_OPTIONS):
             continue
-        nearest = difflib.get_close_matches(key, known, 1, 0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else "--help lists the keys"
-        raise InputError(f"no config key {key!r}; {hint}")
+        raise InputError(f"no config key {key!r}; {suggest(key, known, '--help lists the keys')}")
 
 
 def _known() -> list[str]:
     return [key for key, _, _ in KEYS]
+
+
+def _has(config: ml_collections.ConfigDict, key: str) -> bool:
+    section, name = key.split(".")
+    return name in config[section]
 
 
 def _keys(config: ml_collections.ConfigDict, place: str = "") -> list[str]:
@@ -280,9 +282,3 @@ def _keys(config: ml_collections.ConfigDict, place: str = "") -> list[str]:
         inner = isinstance(value, ml_collections.ConfigDict)
         keys += _keys(value, f"{place}{name}.") if inner else [f"{place}{name}"]
     return keys
-
-
-def _line(path: str, error: BaseException) -> str:
-    """Return ", line N" for the last line of a file that an exception came through."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
-    return f", line {lines[-1]}" if lines else ""

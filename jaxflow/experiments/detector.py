@@ -3,21 +3,34 @@
 import inspect
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
-from jaxflow.detectors import DETECTORS, SCORES, Detector
-from jaxflow.encoders import Encoder, load_encoder
+from jaxflow.detectors import CONDITIONS, DETECTORS, LOSSES, SCORES, Detector
+from jaxflow.encoders import ENCODERS, Encoder, load_encoder
 from jaxflow.errors import InputError
-from jaxflow.flows import FLOWS, Bijection
+from jaxflow.flows import COUPLINGS, FLOWS, LOG_SCALES, NORMALIZATIONS, PERMUTATIONS, Bijection
 
 # What Flax gives to every module.
 _OF_FLAX = {"parent", "name"}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
+# What the keys choose from that an encoder and a detector are built of.
+MODEL_CHOICES: Mapping[str, Collection[str]] = {
+    "encoder.name": ENCODERS,
+    "model.detector": DETECTORS,
+    "model.flow": FLOWS,
+    "model.normalization": NORMALIZATIONS,
+    "model.condition": CONDITIONS,
+    "model.coupling": COUPLINGS,
+    "model.log_scale": LOG_SCALES,
+    "model.permutation": PERMUTATIONS,
+    "model.dtype": DTYPES,
+    "training.loss": LOSSES,
+}
 
 
 def image_size(config: ml_collections.ConfigDict) -> tuple[int, int]:
@@ -33,14 +46,21 @@ def make_encoder(config: ml_collections.ConfigDict) -> Encoder:
       InputError: see `load_encoder`.
     """
     encoder = config.encoder
-    return load_encoder(
-        encoder.name,
-        stages=tuple(encoder.stages) or None,
-        weights=encoder.weights,
-        tag=encoder.tag or None,
-        revision=encoder.revision or None,
-        seed=config.seed,
-    )
+    values = {
+        "stages": tuple(encoder.stages) or None,
+        "weights": encoder.weights,
+        "tag": encoder.tag or None,
+        "revision": encoder.revision or None,
+        "seed": config.seed,
+    }
+    taken = parameters_of(ENCODERS[encoder.name]) & values.keys()
+    options = {**encoder.options.to_dict(), **{name: values[name] for name in taken}}
+    try:
+        return load_encoder(encoder.name, **options)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"config.encoder: {error}") from error
 
 
 def parameters_of(build: Callable[..., Any]) -> set[str]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from jaxflow.errors import InputError
-from jaxflow.experiments.detector import make_detector, make_encoder
+from jaxflow.experiments.detector import MODEL_CHOICES, make_detector, make_encoder
+from jaxflow.experiments.plugins import check_parts
 from jaxflow.experiments.run_folder import MODEL, check_facts, complete_config, is_run
 from jaxflow.model import Model, is_model, read_about, read_model
 
@@ -22,8 +23,8 @@ def load(
       The model; nothing of the folder is executed.
 
     Raises:
-      InputError: if there is no finished run, a file is damaged, or the encoder's weights are not
-        those of training.
+      InputError: if there is no finished run, a file is damaged, a part from outside is not
+        registered, or its plugin or the encoder's weights are not those of training.
     """
     folder = Path(path) / MODEL if is_model(Path(path) / MODEL) else Path(path)
     if not is_model(folder):
@@ -43,8 +44,9 @@ def load(
     config = complete_config(folder, about["config"])
     if weights is not None:
         config.encoder.weights = str(weights)
-    encoder = make_encoder(config)
     facts = about["facts"]
+    check_parts(Path(path), config, facts["plugins"], MODEL_CHOICES)
+    encoder = make_encoder(config)
     check_facts(Path(path), facts, {**facts, "encoder_sha256": encoder.sha256})
     detector = make_detector(config, encoder)
     try:

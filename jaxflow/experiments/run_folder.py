@@ -8,6 +8,7 @@ import ml_collections
 
 from jaxflow.errors import InputError
 from jaxflow.experiments.config import check_complete
+from jaxflow.experiments.plugins import check_parts
 from jaxflow.files import check_writable, read_sealed_json, write_sealed_json
 from jaxflow.model import forget
 
@@ -103,7 +104,7 @@ def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
     """Read the config and the facts that `save_run` wrote; nothing of them is executed.
 
     Raises:
-      InputError: if the folder holds no run.
+      InputError: if the folder holds no run, or one of its parts is not registered.
     """
     path = workdir / "run.json"
     if not is_run(workdir):
@@ -112,7 +113,11 @@ def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
             f"python -m jaxflow.train --config=CONFIG --workdir={workdir}"
         )
     run = _read_run(path)
-    return complete_config(path, run.pop("config")), run
+    from jaxflow.experiments.choices import CHOICES  # It imports every registry: seconds.
+
+    config = complete_config(path, run.pop("config"))
+    check_parts(workdir, config, run["plugins"], CHOICES)
+    return config, run
 
 
 def complete_config(path: Path, stored: Mapping[str, Any]) -> ml_collections.ConfigDict:

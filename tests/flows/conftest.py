@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxflow import flows as jaxflow_flows
+from jaxflow.experiments.user_files import run_file
 from jaxflow.flows import (
     CFlowDecoder,
     Chain,
@@ -112,6 +115,18 @@ def _per_map(dtype):
     return PerMap(CFlowDecoder(steps=1, param_dtype=dtype), maps=2)
 
 
+def _example(name):
+    """Return what a file of examples/ defines, and leave the registry as it was."""
+    before = dict(jaxflow_flows.FLOWS)
+    path = pathlib.Path(__file__).parents[2] / "examples" / f"{name}.py"
+    defined, _ = run_file(str(path), f"example_{name}")
+    jaxflow_flows.FLOWS.clear()
+    jaxflow_flows.FLOWS.update(before)
+    return defined
+
+
+_GLOW = _example("glow_flow")["Glow"]
+
 FLOWS = {
     "identity": Member(lambda dtype: Identity(), log_det="zero"),
     "identity_of_two_maps": Member(lambda dtype: Identity(), TWO_MAPS, log_det="zero"),
@@ -152,6 +167,7 @@ FLOWS = {
     "cflow_on_a_map": Member(_cflow(steps=1), (2, 4, 5), condition=(2, 4, 4)),
     "uflow_hard": Member(_cflow(steps=1, permutation="hard"), VECTOR),
     "uflow_additive": Member(_cflow(steps=1, coupling="additive"), VECTOR, log_det="constant"),
+    "glow": Member(lambda dtype: _GLOW(steps=1, param_dtype=dtype)),
     "cflow_20_steps": Member(_cflow(steps=20), (6,), condition=(4,), deep=True),
 }
 BIJECTIONS = {name: m for name, m in FLOWS.items() if m.make(np.float32).bijective}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxflow.detectors import FlowDetector
-from jaxflow.encoders import ENCODERS, load_encoder
+from jaxflow.encoders import ENCODERS, EncoderSpec, load_encoder
 from jaxflow.errors import InputError
 from jaxflow.experiments.benchmarking.workbench import Workbench
 from jaxflow.experiments.papers.complexity import COMPLEXITY, Setting
@@ -86,6 +86,7 @@ def _find_settings(table: str, encoders: Sequence[str]) -> dict[str, Setting]:
 def _check_sides(name: str, setting: Setting, sides: Sequence[int]) -> None:
     """Check the sides of all rows before the first is measured, which may take an hour."""
     spec = ENCODERS[name]
+    assert isinstance(spec, EncoderSpec)  # The papers' are all timm's.
     least = max(spec.build(stages=setting.stages or spec.default_stages).strides)
     for side in sides:
         if side < least or side % spec.size_multiple:
