@@ -75,23 +75,29 @@ class LatentScore:
     reference: Callable[[Sequence[Latent]], jax.Array] | None = None
 
 
-def _averaged(score: Callable[[Latent], jax.Array]) -> Callable:
-    """Upsample a score f[b, h, w] of each map without corner alignment; average over the maps."""
+def averaged(score: Callable[[Latent], jax.Array]) -> Callable[..., jax.Array]:
+    """Make `of_latents` of a `LatentScore`: upsample the score of each map, average over the maps.
 
-    def averaged(latents, size, reference=None):
+    Args:
+      score: of one map: its latent -> f[b, h, w].
+    """
+
+    def of_latents(
+        latents: Sequence[Latent], size: tuple[int, int], reference: jax.Array | None = None
+    ) -> jax.Array:
         return jnp.stack([upsample(score(latent), size) for latent in latents]).mean(0)
 
-    return averaged
+    return of_latents
 
 
 SCORES: dict[str, LatentScore] = {
     "probability": LatentScore(
-        _averaged(probability),
+        averaged(probability),
         "-exp(-mean z²/2) of the latents z: from -1 for a position that is most normal to 0 for "
         "one that is not. It is a score, not a chance: only its order counts.",
     ),
     "nll": LatentScore(
-        _averaged(nll),
+        averaged(nll),
         "the exact negative log-likelihood of the features in nats per dimension. The larger, the "
         "less likely; it has no fixed zero.",
     ),

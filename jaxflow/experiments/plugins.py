@@ -48,21 +48,21 @@ def _run(text: str) -> None:
             f"{place}: another plugin of that name was run ({known.path}, SHA-256 "
             f"{known.sha256[:12]}...); give one of them, or rename it"
         )
-    registries = _registries()
-    before = {key: dict(registry) for key, registry in registries.items()}
+    parts = registries()
+    before = {key: dict(registry) for key, registry in parts.items()}
     try:
         with in_one_line(place, text):
             _, sha256 = run_file(text, f"jaxflow_plugin_{path.stem}")
-        _check_added(place, before, registries)
+        _check_added(place, before, parts)
     except BaseException:
-        for key, registry in registries.items():
+        for key, registry in parts.items():
             registry.clear()
             registry.update(before[key])
         raise
     PLUGINS[path.name] = Plugin(path.resolve(), sha256)
 
 
-def _registries() -> dict[str, dict[str, Any]]:
+def registries() -> dict[str, dict[str, Any]]:
     """Return what a plugin may add to, by the key that chooses from it."""
     from jaxflow.detectors import SCORES
     from jaxflow.experiments.choices import CHOICES  # It imports every registry: seconds.
@@ -111,6 +111,11 @@ def _entry_of(key: str) -> tuple[str, Callable[[Any], bool]]:
 def hashes() -> dict[str, str]:
     """Return the SHA-256 of each plugin that this process has run, by its file's name."""
     return {name: plugin.sha256 for name, plugin in sorted(PLUGINS.items())}
+
+
+def as_flags() -> str:
+    """Return what a command line needs for the same parts: a space and `--plugin=FILE` each."""
+    return "".join(f" --plugin={plugin.path}" for plugin in PLUGINS.values())
 
 
 def check_plugins(run: Path, recorded: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ import jax
 import ml_collections
 
 from jaxflow.errors import RunStopped
+from jaxflow.experiments import plugins
 from jaxflow.experiments.build import Experiment, build
 from jaxflow.experiments.checks import check_config
 from jaxflow.experiments.command_line import say, warn
@@ -62,7 +63,8 @@ def train_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
         if jax.process_index() == 0:
             model.save(workdir / MODEL)
     before = "this run was trained to its end before" if trained_before else "trained"
-    say(f"{before}; evaluate with: python -m jaxflow.evaluate --workdir={workdir}")
+    flags = f"--workdir={workdir}{plugins.as_flags()}"
+    say(f"{before}; evaluate with: python -m jaxflow.evaluate {flags}")
 
 
 @contextlib.contextmanager

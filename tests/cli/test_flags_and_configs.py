@@ -6,6 +6,7 @@ import pytest
 
 import jaxflow
 from jaxflow.experiments.checks import check_config
+from jaxflow.experiments.choices import CHOICES
 from jaxflow.experiments.command_line import warn
 from jaxflow.experiments.config import KEYS, load_config, override
 
@@ -61,7 +62,7 @@ def test_a_value_of_the_wrong_type_names_the_type(train_mistake, value, kind):
         ("training.optimizer=sgd", ["config.training.optimizer", "adam_l2", "'sgd'"]),
         ("evaluation.score=best", ["config.evaluation.score", "nll, probability", "'best'"]),
         ("data.augmentation=all", ["config.data.augmentation", "fastflow", "'all'"]),
-        ("data.name=texture", ["data set 'texture'", "folder", "textures"]),
+        ("data.name=texture", ["config.data.name", "folder", "textures", "'texture'"]),
         ("data.category=wove", ["category 'wove'", "woven, brushed, speckled, striped"]),
         ("data.options.x=3", ["option 'x'", "n_train", "size"]),
         ("data.validation_fraction=2", ["validation_fraction", "[0, 1)", "2.0"]),
@@ -199,9 +200,18 @@ def test_help_tells_purpose_example_and_every_flag(command, verb, flags):
 
 
 def test_help_of_training_explains_every_key(command):
-    out = command("train", "--help").out
+    out = " ".join(command("train", "--help").out.split())
     for key, default, meaning in KEYS:
-        assert f"  {key} [{default}]\n      {meaning}\n" in f"{out}\n"
+        assert f" {key} [{default}] {meaning}" in out
+
+
+@pytest.mark.parametrize("key", [key for key in CHOICES if isinstance(CHOICES[key], dict)])
+def test_help_lists_what_can_be_chosen_now(command, monkeypatch, key):
+    monkeypatch.setitem(CHOICES[key], "mine", next(iter(CHOICES[key].values())))
+    meaning = next(meaning for name, _, meaning in KEYS if name == key)
+    out = " ".join(command("train", "--help").out.split())
+    assert f"{meaning}: {', '.join(CHOICES[key])}" in out
+    assert "mine" in CHOICES[key]
 
 
 def test_a_message_of_several_lines_is_told_in_one(capsys):

@@ -1,0 +1,94 @@
+"""The files of examples/ run as their first lines say, at a tiny size."""
+
+import contextlib
+import io
+import json
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxflow import evaluate, train
+from jaxflow.experiments.user_files import run_file
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PLUGINS = [path for path in EXAMPLES if "--plugin" in path.read_text()]
+MAINS = {"train": train.main, "evaluate": evaluate.main}
+IMAGES = {"size": 32, "n_train": 12, "n_test_normal": 3, "n_test_anomalous": 4}
+TINY = [
+    *(f"--config.data.options.{key}={value}" for key, value in IMAGES.items()),
+    "--config.data.image_size=(32,32)",
+    "--config.model.steps=1",
+    "--config.training.epochs=2",
+    "--config.training.batch_size=4",
+]
+# What of a run an example is about, as its report says it.
+SAID = {
+    "glow_flow": "Glow: steps 1, hidden_ratio 1.0, kernel_size 3, param_dtype float32",
+    "gabor_encoder": "gabor, stages [1, 2], tag unknown",
+    "typicality_score": "typicality",
+}
+
+
+def commands(path):
+    """List the commands in the first lines of an example: a verb and its flags each."""
+    text = re.sub(r"\\\n\s*", "", path.read_text().split('"""')[1])
+    return [shlex.split(line) for line in re.findall(r"python -m jaxflow\.(.*)", text)]
+
+
+def run(verb, arguments, folder):
+    """Run a command with its folders in another."""
+    arguments = [each.replace("=runs/", f"={folder}/") for each in arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = MAINS[verb]([verb, *arguments])
+    assert code == 0, err.getvalue()
+    return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _quick_compiler():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+def test_each_example_says_how_it_is_run():
+    assert {path.stem for path in PLUGINS} == set(SAID)
+    for path in EXAMPLES:
+        assert f"examples/{path.name}" in path.read_text().split('"""')[1]
+
+
+@pytest.mark.usefixtures("registries_kept")
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
+def test_a_part_from_outside_is_trained_and_evaluated(path, tmp_path, cache_dir, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (train_verb, *train_flags), (evaluate_verb, *evaluate_flags) = commands(path)
+    tiny = [*TINY, f"--config.data.cache_dir={cache_dir}"]
+    if "encoder.name" not in " ".join(train_flags):
+        tiny += ["--config.encoder.weights=random", "--config.encoder.stages=(1,)"]
+    run(train_verb, [*train_flags, *tiny], tmp_path)
+    printed = run(evaluate_verb, [*evaluate_flags, "--pictures=0"], tmp_path)
+    (metrics,) = tmp_path.glob("*/evaluation/metrics.json")
+    reported = json.loads(metrics.read_text())
+    said = [*map(str, reported["protocol"].values()), *(r["score"] for r in reported["results"])]
+    assert any(SAID[path.stem] in text for text in said), said
+    assert "image_auroc" in printed
+
+
+def test_a_loop_of_ones_own_lowers_the_loss(capsys, cache_dir):
+    main = run_file(str(ROOT / "examples" / "own_loop.py"), "example_own_loop")[0]["main"]
+    auroc = main("random", (1,), steps=1, epochs=3, batch=4, cache_dir=cache_dir, **IMAGES)
+    printed = capsys.readouterr().out
+    losses = [float(loss) for loss in re.findall(r"epoch \d: (\S+)", printed)]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    assert f"image AUROC {auroc:.3f}" in printed
