@@ -17,6 +17,7 @@ from jaxflow.evaluation.calibration import Decision
 from jaxflow.experiments import signals
 from jaxflow.experiments.config import describe_keys, load_config, override
 from jaxflow.experiments.plugins import run_plugins
+from jaxflow.experiments.user_files import place_of
 from jaxflow.files import explain
 
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
@@ -80,6 +81,10 @@ def run(
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _fail(f"not enough memory: {str(error)[:200]}; {_LESS_MEMORY}", 1)
+    except Exception as error:
+        if not (place := place_of(error)):
+            raise
+        return _fail(f"--plugin {place}: {type(error).__name__}: {error}", 2)
 
 
 def define_config(values: flags.FlagValues) -> None:

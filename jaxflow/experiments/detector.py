@@ -13,6 +13,7 @@ import ml_collections
 from jaxflow.detectors import CONDITIONS, DETECTORS, LOSSES, SCORES, Detector
 from jaxflow.encoders import ENCODERS, Encoder, load_encoder
 from jaxflow.errors import InputError
+from jaxflow.experiments.user_files import place_of
 from jaxflow.flows import COUPLINGS, FLOWS, LOG_SCALES, NORMALIZATIONS, PERMUTATIONS, Bijection
 
 # What Flax gives to every module.
@@ -60,7 +61,7 @@ def make_encoder(config: ml_collections.ConfigDict) -> Encoder:
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(f"config.encoder: {error}") from error
+        raise InputError(f"{place_of(error) or 'config.encoder'}: {error}") from error
 
 
 def parameters_of(build: Callable[..., Any]) -> set[str]:
@@ -104,7 +105,7 @@ def make_detector(
         detector = build(encoder, scores=tuple(scores or reported_scores(config)), **options)
         shapes = jax.eval_shape(lambda: detector.init(jax.random.key(0), image_size(config)))
     except (TypeError, ValueError) as error:
-        raise InputError(f"config.model: {error}") from error
+        raise InputError(f"{place_of(error) or 'config.model'}: {error}") from error
     _check_memory(config, shapes)
     return detector
 

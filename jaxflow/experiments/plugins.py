@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from jaxflow.errors import InputError
-from jaxflow.experiments.user_files import in_one_line, run_file
+from jaxflow.experiments.user_files import PLUGIN, in_one_line, run_file
 from jaxflow.files import file_sha256
 
 
@@ -52,7 +52,7 @@ def _run(text: str) -> None:
     before = {key: dict(registry) for key, registry in parts.items()}
     try:
         with in_one_line(place, text):
-            _, sha256 = run_file(text, f"jaxflow_plugin_{path.stem}")
+            _, sha256 = run_file(text, PLUGIN + path.stem)
         _check_added(place, before, parts)
     except BaseException:
         for key, registry in parts.items():

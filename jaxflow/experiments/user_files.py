@@ -11,6 +11,9 @@ from typing import Any
 
 from jaxflow.errors import InputError
 
+# What the names of plugins' modules begin with.
+PLUGIN = "jaxflow_plugin_"
+
 
 def run_file(path: str, name: str) -> tuple[dict[str, Any], str]:
     """Run a Python file as a module.
@@ -52,6 +55,15 @@ def in_one_line(place: str, path: str) -> Iterator[None]:
         raise InputError(
             f"{place}{_line(path, error)}: {type(error).__name__}: {reason}"
         ) from error
+
+
+def place_of(error: BaseException) -> str:
+    """Return "FILE, line N" of the last line of a plugin that an exception came through, or ""."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").startswith(PLUGIN):
+            place = f"{frame.f_code.co_filename}, line {line}"
+    return place
 
 
 def _line(path: str, error: BaseException) -> str:
