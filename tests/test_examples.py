@@ -8,7 +8,9 @@ import shlex
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from PIL import Image
 
 from jaxflow import evaluate, train
 from jaxflow.experiments.user_files import run_file
@@ -19,9 +21,7 @@ PLUGINS = [path for path in EXAMPLES if "--plugin" in path.read_text()]
 MAINS = {"train": train.main, "evaluate": evaluate.main}
 IMAGES = {"size": 32, "n_train": 12, "n_test_normal": 3, "n_test_anomalous": 4}
 TINY = [
-    *(f"--config.data.options.{key}={value}" for key, value in IMAGES.items()),
     "--config.data.image_size=(32,32)",
-    "--config.model.steps=1",
     "--config.training.epochs=2",
     "--config.training.batch_size=4",
 ]
@@ -30,6 +30,8 @@ SAID = {
     "glow_flow": "Glow: steps 1, hidden_ratio 1.0, kernel_size 3, param_dtype float32",
     "gabor_encoder": "gabor, stages [1, 2], tag unknown",
     "typicality_score": "typicality",
+    "listed_data": "listed (all)",
+    "mean_detector": "MeanDetector: power 1.0",
 }
 
 
@@ -41,12 +43,25 @@ def commands(path):
 
 def run(verb, arguments, folder):
     """Run a command with its folders in another."""
-    arguments = [each.replace("=runs/", f"={folder}/") for each in arguments]
+    places = {"=runs/": f"={folder}/", "=PATH": f"={folder}/data"}
+    for place, here in places.items():
+        arguments = [each.replace(place, here) for each in arguments]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = MAINS[verb]([verb, *arguments])
     assert code == 0, err.getvalue()
     return out.getvalue()
+
+
+def write_table(folder):
+    """Write images of noise, and the table that names them."""
+    folder.mkdir()
+    rng, rows = np.random.default_rng(0), ["image,mask,split,defect"]
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{i}.png")
+        split, defect = ("train", "good") if i < 8 else ("test", ("good", "noise")[i % 2])
+        rows.append(f"{i}.png,,{split},{defect}")
+    (folder / "images.csv").write_text("\n".join(rows))
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +88,15 @@ def test_a_part_from_outside_is_trained_and_evaluated(path, tmp_path, cache_dir,
     monkeypatch.chdir(ROOT)
     (train_verb, *train_flags), (evaluate_verb, *evaluate_flags) = commands(path)
     tiny = [*TINY, f"--config.data.cache_dir={cache_dir}"]
-    if "encoder.name" not in " ".join(train_flags):
+    given = " ".join(train_flags)
+    if "encoder.name" not in given:
         tiny += ["--config.encoder.weights=random", "--config.encoder.stages=(1,)"]
+    if "model.detector" not in given:
+        tiny.append("--config.model.steps=1")
+    if "data_dir=PATH" in given:
+        write_table(tmp_path / "data")
+    else:
+        tiny += [f"--config.data.options.{key}={value}" for key, value in IMAGES.items()]
     run(train_verb, [*train_flags, *tiny], tmp_path)
     printed = run(evaluate_verb, [*evaluate_flags, "--pictures=0"], tmp_path)
     (metrics,) = tmp_path.glob("*/evaluation/metrics.json")
