@@ -6,7 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
+import jaxflow
 from jaxflow.experiments.config import KEYS
 
 # November 2026: TensorFlow Probability's JAX substrate under distrax 0.1.9.
@@ -63,7 +65,7 @@ def _is_known(flag, flags):
     """Tell whether --flag, --noflag or --config.key exists."""
     if flag.startswith("config."):
         key = re.sub(r"\[.*", "", flag.removeprefix("config."))
-        return "config" in flags and (key in KEY_NAMES or key.startswith("data.options."))
+        return "config" in flags and (key in KEY_NAMES or ".options." in key)
     return flag in flags or flag.removeprefix("no") in flags
 
 
@@ -107,6 +109,13 @@ def test_every_config_key_spoken_of_exists(readme):
         assert key.isupper() or _is_known(f"config.{key}", {"config"}), f"no config key {key}"
 
 
+def test_the_citation_is_of_this_version_and_of_the_papers_that_the_readme_names(readme):
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == jaxflow.__version__
+    urls = {reference["url"] for reference in citation["references"]}
+    assert urls == set(re.findall(r"https://arxiv\.org/abs/[\d.]+", readme))
+
+
 def test_every_make_target_exists(readme):
     names = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     used = [name for line in _code_lines(readme) for name in re.findall(r"\bmake ([\w-]+)", line)]
@@ -127,7 +136,7 @@ def test_every_relative_link_leads_somewhere(readme):
 
 
 def test_every_path_of_the_repository_exists(readme):
-    folders = r"\b(?:jaxflow|configs|notebooks|tests|docs)/[\w./*-]*"
+    folders = r"\b(?:jaxflow|configs|examples|notebooks|tests|docs)/[\w./*-]*"
     text = "\n".join([*_code_lines(readme), *re.findall(r"`([^`\n]+)`", _prose(readme))])
     paths = {path.rstrip(".") for path in re.findall(folders, text)}
     assert any(path.startswith("configs/") for path in paths)

@@ -53,14 +53,16 @@ def run(
         flag_values=values,
     )
     argv = list(sys.argv if argv is None else argv)
-    if {"--help", "-h", "--helpfull"} & set(argv[1:]):
-        say(_help(doc, values))
-        return 0
     logging.set_verbosity(logging.FATAL)  # What Orbax logs as an error it raises too.
     if whole_process:
         signals.leave_speaking_to_main()
     try:
         with signals.raised(whole_process), _data_warnings_in_one_line():
+            if {"--help", "-h", "--helpfull"} & set(argv[1:]):
+                given = [each for each in argv if each.startswith("--plugin=")]
+                run_plugins([each.removeprefix("--plugin=") for each in given])
+                say(_help(doc, values))
+                return 0
             _parse(values, argv)
             return main(values)
     except InputError as error:

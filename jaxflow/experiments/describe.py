@@ -9,6 +9,7 @@ def protocol(experiment: Experiment) -> dict[str, object]:
     """Return what the figures of a run depend on, for its report."""
     detector, dataset, recipe = experiment.detector, experiment.dataset, experiment.recipe
     encoder = detector.encoder
+    plugins = experiment.about["facts"]["plugins"].items()
     return {
         "data set": f"{dataset.name} ({dataset.category})",
         "images": f"{len(dataset.train)} train, {len(dataset.validation)} validation (held out of "
@@ -22,4 +23,5 @@ def protocol(experiment: Experiment) -> dict[str, object]:
         "detector": detector.describe(),
         "budget": experiment.budget,
         "seed": recipe.seed,
+        "plugins": ", ".join(f"{name}, SHA-256 {sha256}" for name, sha256 in plugins) or "none",
     }

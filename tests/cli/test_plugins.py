@@ -174,6 +174,7 @@ def test_a_run_with_its_plugin_is_evaluated_and_scores_images(
     assert "Slow: gain 3.0" in protocol["detector"]
     assert "my_data (woven)" in protocol["data set"]
     assert "mine, stages [1]" in protocol["encoder"]
+    assert protocol["plugins"] == f"my_parts.py, SHA-256 {file_sha256(plugin)}"
     assert "my_score" in out
     code, _, err = run(
         "predict",
@@ -246,6 +247,23 @@ def test_an_imported_plugin_that_was_changed_is_refused(run_of_parts, tmp_path, 
         jaxflow.load(run_of_parts[0])
 
 
+def test_a_cell_of_a_changed_plugin_is_not_read_as_its_own(plugin, config_file, tmp_path):
+    own = [flag.removeprefix("--config.") for flag in train_flags(config_file, "")[2:]]
+    flags = [
+        f"--configs={config_file}",
+        f"--workdir={tmp_path / 'comparison'}",
+        *(f"--set={setting}" for setting in own),
+    ]
+    code, _, err = run("compare", *flags, f"--plugin={plugin}")
+    assert code == 0, err
+    forget_parts()
+    changed = tmp_path / plugin.name
+    changed.write_text(PARTS + "# Changed.\n")
+    code, _, err = run("compare", *flags, f"--plugin={changed}")
+    assert code == 2
+    assert "trained with another my_parts.py" in err
+
+
 def test_nothing_in_the_folder_of_a_run_is_executed(run_of_parts, tmp_path):
     workdir, _ = run_of_parts
     (workdir / "my_parts.py").write_text(PARTS)
@@ -254,6 +272,12 @@ def test_nothing_in_the_folder_of_a_run_is_executed(run_of_parts, tmp_path):
     finally:
         (workdir / "my_parts.py").unlink()
     assert "is registered" in line
+
+
+def test_help_lists_the_parts_of_a_plugin(plugin):
+    code, out, _ = run("train", f"--plugin={plugin}", "--help")
+    assert code == 0
+    assert {name for name in CHOSEN.values() if name in out} == set(CHOSEN.values())
 
 
 @pytest.mark.parametrize("verb", MAINS)
