@@ -161,7 +161,7 @@ def prepare(
     """
     root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
     root = root / "jaxflow"
-    folder = root / listing.cache_key()
+    folder = root / listing.cache_key(builder_class.name)
     config = listing.category if builder_class.BUILDER_CONFIGS else None
     if not folder.exists():
         try:

@@ -92,14 +92,17 @@ class Listing:
         """The splits that are not empty."""
         return {"train": self.train} | ({"test": self.test} if self.test else {})
 
-    def cache_key(self) -> str:
+    def cache_key(self, name: str) -> str:
         """Hash what the prepared data depend on, without reading the images.
 
+        Args:
+          name: of the data set; another that lists the same files has another key.
+
         Returns:
-          16 hexadecimal digits over each file's path, size, times (nanoseconds) and number in the
-          file system, the records' names and defects, and the parameters.
+          16 hexadecimal digits over the name, each file's path, size, times (nanoseconds) and
+          number in the file system, the records' names and defects, and the parameters.
         """
-        digest = hashlib.sha256(_json(dict(self.parameters)))
+        digest = hashlib.sha256(_json([name, dict(self.parameters)]))
         for split, records in self.splits.items():
             for record in records:
                 digest.update(_json([split, record.name, record.defect, record.mask is not None]))

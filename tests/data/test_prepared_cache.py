@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxflow.data import load_dataset, read_images
+from jaxflow.data import DATASETS, load_dataset, read_images
 from jaxflow.data.builder import AnomalyBuilder, default_cache_dir
 from jaxflow.errors import InputError
 from jaxflow.files import locked
@@ -52,6 +52,19 @@ def test_second_load_reads_what_the_first_prepared(folder, tmp_path, preparation
     assert values(folder, tmp_path / "cache") == first
     assert first[0] == [0, 1, 2, 3]
     assert len(preparations) == 1
+
+
+def test_another_data_set_of_the_same_files_has_its_own(folder, tmp_path, monkeypatch):
+    class Mine(DATASETS["folder"]):
+        """The same files by another name."""
+
+        name = "mine"
+
+    monkeypatch.setitem(DATASETS, "mine", Mine)
+    options = {"data_dir": str(folder), "cache_dir": str(tmp_path), "validation_fraction": 0}
+    first, second = (load_dataset(name, **options) for name in ("folder", "mine"))
+    assert first.fingerprint == second.fingerprint
+    assert len(first.train) == len(second.train) == 4
 
 
 def test_changed_file_of_the_same_size_is_read_anew(folder, tmp_path):
