@@ -29,7 +29,7 @@ MODEL_CHOICES: Mapping[str, Collection[str]] = {
     "model.coupling": COUPLINGS,
     "model.log_scale": LOG_SCALES,
     "model.permutation": PERMUTATIONS,
-    "model.dtype": DTYPES,
+    "model.dtype": tuple(DTYPES),
     "training.loss": LOSSES,
 }
 
