@@ -6,7 +6,7 @@ r"""A data set of your own: images that a table names, wherever they lie.
 
 PATH holds images.csv, with the columns image, mask, split (train or test) and defect (good for a
 normal image). A data set lists records; jaxflow checks, prepares, hashes and reads what they name.
-The parameters of `list_records` but the first two are its options, keys of `config.data.options`.
+What else `list_records` takes, here `table`, are its options, keys of `config.data.options`.
 """
 
 import csv
