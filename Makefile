@@ -50,7 +50,7 @@ $(VENV)/created:
 	touch $@
 
 $(VENV)/installed: $(VENV)/created pyproject.toml requirements.txt
-	$(BIN)/pip install --quiet -r requirements.txt -e .
+	$(BIN)/pip install --quiet -r requirements.txt -e '.[all]'
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -14,9 +14,9 @@ weights are random, on which speed does not depend, unless --config.encoder.weig
 """
 
 if __name__ == "__main__":
-    from jaxflow.experiments import signals
+    from jaxflow import cli
 
-    signals.end_at_once()  # The imports below take seconds.
+    cli.run("benchmark")  # It imports this module again, and ends the process.
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +105,3 @@ def _output(path: str | None) -> Path | None:
 def _default_batch_sizes() -> list[int]:
     devices = jax.device_count()
     return sorted({devices, -(-32 // devices) * devices})
-
-
-if __name__ == "__main__":
-    signals.leave(main())

@@ -16,9 +16,9 @@ again, one that fails is reported and the rest go on (exit code 1 then).
 """
 
 if __name__ == "__main__":
-    from jaxflow.experiments import signals
+    from jaxflow import cli
 
-    signals.end_at_once()  # The imports below take seconds.
+    cli.run("compare")  # It imports this module again, and ends the process.
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +107,3 @@ def _compare(
     say(write_comparison(workdir, finished, comparison._replace(notes=notes, failed=failed)))
     say(f"tables: {workdir / 'comparison.md'}, .csv and .json")
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    signals.leave(main())

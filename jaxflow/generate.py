@@ -10,9 +10,9 @@ and Figure 4.
 """
 
 if __name__ == "__main__":
-    from jaxflow.experiments import signals
+    from jaxflow import cli
 
-    signals.end_at_once()  # The imports below take seconds.
+    cli.run("generate")  # It imports this module again, and ends the process.
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,7 +104,3 @@ def _main(values: flags.FlagValues) -> int:
     error = np.abs(found.restored - found.before).max() / np.abs(found.before).max()
     say(f"channel {channel}; without noise the inverse errs by {error:.1e} relative: {output}")
     return 0
-
-
-if __name__ == "__main__":
-    signals.leave(main())

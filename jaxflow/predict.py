@@ -9,9 +9,9 @@ image that cannot be read is reported and the rest go on; the exit code is then 
 """
 
 if __name__ == "__main__":
-    from jaxflow.experiments import signals
+    from jaxflow import cli
 
-    signals.end_at_once()  # The imports below take seconds.
+    cli.run("predict")  # It imports this module again, and ends the process.
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,7 +112,3 @@ def _draw(output: Path, image: ScoredImage, scale: Scale) -> bool:
         warn(f"no picture of {image.name}: {explain(error)}")
         return False
     return True
-
-
-if __name__ == "__main__":
-    signals.leave(main())

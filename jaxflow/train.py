@@ -10,9 +10,9 @@ normal images). Stopped at any moment, the same command goes on exactly where it
 """
 
 if __name__ == "__main__":
-    from jaxflow.experiments import signals
+    from jaxflow import cli
 
-    signals.end_at_once()  # The imports below take seconds.
+    cli.run("train")  # It imports this module again, and ends the process.
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,3 @@ def _main(values: flags.FlagValues) -> int:
     check_effects(values.config)
     train_run(values.config, Path(values.workdir))
     return 0
-
-
-if __name__ == "__main__":
-    signals.leave(main())

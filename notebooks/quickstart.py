@@ -43,28 +43,28 @@ NAME = "jaxflow-ad"  # in the package index, the name "jaxflow" belongs to a dif
 
 
 def find_requirement():
-    """Return what to give to pip: our name, the extra, and the URL to install from."""
+    """Return what to give to pip: our name, the extras, and the URL to install from."""
     if "://" in SOURCE:
-        return f"{NAME}{find_extra()} @ {SOURCE}"
+        return f"{NAME}[{find_extras()}] @ {SOURCE}"
     here = Path.cwd()
     folders = [Path(SOURCE).expanduser().resolve()] if SOURCE else [here, *here.parents]
     for folder in folders:
         project = folder / "pyproject.toml"
         if project.is_file() and f'name = "{NAME}"'.encode() in project.read_bytes():
-            return f"{NAME}{find_extra()} @ {folder.as_uri()}"
+            return f"{NAME}[{find_extras()}] @ {folder.as_uri()}"
     raise SystemExit(
         f"Found no copy of {NAME} {'in' if SOURCE else 'around'} {folders[0]}: set SOURCE to the "
         "URL of its repository, or to a folder that holds its pyproject.toml."
     )
 
 
-def find_extra():
-    """Return the extra for the accelerator of a Colab machine; its GPUs have CUDA 12."""
+def find_extras():
+    """Return `all` and the extra for the accelerator of a Colab machine; its GPUs have CUDA 12."""
     if "google.colab" not in sys.modules:
-        return ""
+        return "all"
     if importlib.util.find_spec("libtpu"):
-        return "[tpu]"
-    return "[cuda12]" if shutil.which("nvidia-smi") else ""
+        return "all,tpu"
+    return "all,cuda12" if shutil.which("nvidia-smi") else "all"
 
 
 def install(requirement):

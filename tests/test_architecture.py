@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import jaxflow
+from jaxflow import cli
 
 PACKAGE = pathlib.Path(jaxflow.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -25,6 +26,8 @@ LAYERS = {
     "experiments": 6,
 }
 COMMAND_LINE = 7
+# The modules at the top of the package, beside the verbs.
+TOP = {"__init__", "__main__", "cli", "errors", "export", "files", "model"}
 OPTIONS = {"absl", "ml_collections"}
 
 
@@ -201,9 +204,12 @@ HEAVY = (
 )
 
 
-def test_flows_import_nothing_that_flax_has_not_imported():
+@pytest.mark.parametrize(
+    "package", ["jaxflow", "jaxflow.flows", "jaxflow.encoders", "jaxflow.detectors", "jaxflow.data"]
+)
+def test_what_the_plain_install_holds_imports_nothing_that_flax_has_not_imported(package):
     program = (
-        "import sys, flax.linen; before = set(sys.modules); import jaxflow.flows; "
+        f"import sys, flax.linen; before = set(sys.modules); import {package}; "
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     )
     done = subprocess.run(
@@ -234,10 +240,11 @@ def test_the_picture_of_the_design_is_that_of_the_imports(tmp_path):
     assert ">experiments/</text>" in drawn.read_text()
 
 
-VERBS = {"train", "evaluate", "predict", "compare", "benchmark", "generate"}
+def test_the_top_level_holds_the_verbs_and_little_else():
+    assert {path.stem for path in PACKAGE.glob("*.py")} <= TOP | set(cli.VERBS)
 
 
-@pytest.mark.parametrize("verb", sorted(VERBS))
+@pytest.mark.parametrize("verb", cli.VERBS)
 def test_a_verb_is_thin(verb):
     assert len((PACKAGE / f"{verb}.py").read_text(encoding="utf-8").splitlines()) < 120
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -120,23 +121,24 @@ def test_the_copy_around_the_notebook_is_installed(bare, packages, tmp_path):
     shutil.copy(ROOT / "pyproject.toml", copy)
     result = bare(_cell(), copy / "notebooks")
     assert result.returncode == 0, result.stderr
-    assert _asked(packages) == f"jaxflow-ad @ {copy.as_uri()}"
+    assert _asked(packages) == f"jaxflow-ad[all] @ {copy.as_uri()}"
     assert result.stdout.splitlines()[-1] == f"jaxflow-ad 0.1.0 in {packages / 'jaxflow'}"
 
 
 def test_source_may_be_a_url_or_a_folder(bare, packages, tmp_path):
     url = "git+https://example.org/repository@main"
     assert bare(_cell(url)).returncode == 0
-    assert _asked(packages) == f"jaxflow-ad @ {url}"
+    assert _asked(packages) == f"jaxflow-ad[all] @ {url}"
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "empty")
     assert bare(_cell("../empty")).returncode == 0
-    assert _asked(packages) == f"jaxflow-ad @ {(tmp_path / 'empty').as_uri()}"
+    assert _asked(packages) == f"jaxflow-ad[all] @ {(tmp_path / 'empty').as_uri()}"
 
 
 @pytest.mark.parametrize(
-    ("machine", "extra"), [("cpu", ""), ("gpu", "[cuda12]"), ("tpu", "[tpu]"), ("both", "[tpu]")]
+    ("machine", "extras"),
+    [("cpu", "all"), ("gpu", "all,cuda12"), ("tpu", "all,tpu"), ("both", "all,tpu")],
 )
-def test_on_colab_the_extra_follows_the_accelerator(machine, extra, bare, packages, tmp_path):
+def test_on_colab_the_extra_follows_the_accelerator(machine, extras, bare, packages, tmp_path):
     if machine in ("gpu", "both"):
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\n")
@@ -144,9 +146,9 @@ def test_on_colab_the_extra_follows_the_accelerator(machine, extra, bare, packag
     if machine in ("tpu", "both"):
         (packages / "libtpu.py").touch()
     assert bare(COLAB + _cell("git+https://example.org/r")).returncode == 0
-    assert _asked(packages) == f"jaxflow-ad{extra} @ git+https://example.org/r"
-    name = extra.strip("[]")
-    assert not name or f"\n{name} = [" in (ROOT / "pyproject.toml").read_text()
+    assert _asked(packages) == f"jaxflow-ad[{extras}] @ git+https://example.org/r"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
 
 
 def test_what_is_installed_is_not_installed_again(bare, packages, tmp_path):
@@ -199,7 +201,7 @@ def test_an_unchanged_import_needs_no_restart(bare):
 def test_pips_reason_is_the_line_that_is_shown(bare, packages):
     (packages / "pip" / "__main__.py").write_text(FAILING_PIP)
     line = _only_line(bare(_cell("git+https://example.org/r")))
-    assert line.startswith("pip could not install jaxflow-ad @ git+https://example.org/r")
+    assert line.startswith("pip could not install jaxflow-ad[all] @ git+https://example.org/r")
     assert line.endswith("requires a different Python: 3.9.1")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxflow
-from jaxflow.data import DATASETS
+from jaxflow.data.loading import DATASETS
 from jaxflow.experiments.cells import Variant, apply, cells_of
 from jaxflow.experiments.checks import check_config
 from jaxflow.experiments.config import load_config

@@ -47,10 +47,12 @@ def _code_lines(text):
 
 
 def _commands(text):
-    """List (verb, arguments) of the commands `python -m jaxflow.VERB ARGUMENTS`."""
+    """List (verb, arguments) of the commands `jaxflow VERB` and `python -m jaxflow.VERB`."""
     found = []
     for line in _code_lines(text):
-        for verb, rest in re.findall(r"python3? -m jaxflow\.(\w+)([^|&;>]*)", line):
+        for verb, rest in re.findall(
+            r"(?:python3? -m jaxflow\.|^jaxflow )([a-z]+)([^|&;>]*)", line
+        ):
             found.append((verb, shlex.split(rest, comments=True)))
     return found
 

@@ -32,8 +32,8 @@ class AnomalyBuilder(
     """Prepare and read one category of a data set.
 
     A new data set is a subclass with `name`, `list_records` and, if it has fixed categories,
-    `BUILDER_CONFIGS`, and a line in `jaxflow.data.DATASETS`. Subclasses are not registered with
-    tensorflow-datasets: their names could collide with those of a later release of it.
+    `BUILDER_CONFIGS`, and a line in `jaxflow.data.loading.DATASETS`. Subclasses are not registered
+    with tensorflow-datasets: their names could collide with those of a later release of it.
 
     Args:
       listing: the images, as `list_records` gives them; by default they are listed from the

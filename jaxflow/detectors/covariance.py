@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy import linalg
 
 from jaxflow.errors import InputError
 
@@ -66,6 +65,8 @@ def fit_whitening(moments: Moments, shrinkage: float | str) -> np.ndarray:
     Raises:
       InputError: if there are fewer than two vectors, or a covariance is singular.
     """
+    from scipy import linalg  # JAX brings SciPy; importing it takes most of a second.
+
     n, channels = moments.n, moments.mean.shape[-1]
     if n < 2:
         raise InputError(f"gaussian: a covariance needs at least 2 normal images, got {n}")

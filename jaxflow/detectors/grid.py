@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
 
 from jaxflow.detectors.scores import upsample
 
@@ -56,6 +55,8 @@ def smooth(maps: jax.Array, sigma: float) -> jax.Array:
 
 def _gaussian(length: int, sigma: float) -> np.ndarray:
     """Return the f64[length, length] matrix of the one-dimensional filter."""
+    from scipy import ndimage  # JAX brings SciPy; importing it takes most of a second.
+
     return ndimage.gaussian_filter1d(np.eye(length), sigma, axis=0)
 
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxflow.errors import needs_extra
+
 # Vectors that are compared at once.
 _BLOCK = 4096
 
@@ -75,12 +77,11 @@ def choose_coreset(
     Returns:
       i32[count], distinct indices in the order of choice.
     """
-    draw = np.random.default_rng(seed)
-    channels = vectors.shape[-1]
-    first = int(draw.integers(len(vectors)))
-    if projection is not None and projection < channels:
-        matrix = draw.standard_normal((channels, projection)) / np.sqrt(projection)
-        vectors = vectors @ matrix.astype(np.float32)
+    first = int(np.random.default_rng(seed).integers(len(vectors)))
+    if projection is not None and projection < vectors.shape[-1]:
+        with needs_extra("detectors"):
+            from sklearn.random_projection import GaussianRandomProjection
+        vectors = GaussianRandomProjection(projection, random_state=seed).fit_transform(vectors)
     return np.asarray(k_centres(vectors, first, count))
 
 

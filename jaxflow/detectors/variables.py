@@ -8,7 +8,7 @@ import flax
 import numpy as np
 
 from jaxflow.detectors.contract import Variables
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, needs_extra
 from jaxflow.files import explain, file_sha256, write_atomically
 
 
@@ -18,8 +18,8 @@ def write_variables(path: Path, variables: Variables) -> str:
     Raises:
       OSError: if the file cannot be written.
     """
-    import safetensors.numpy
-
+    with needs_extra("detectors"):
+        import safetensors.numpy
     flat = flax.traverse_util.flatten_dict(variables, sep="/")
     arrays = {name: np.asarray(value, order="C") for name, value in flat.items()}
     write_atomically(path, safetensors.numpy.save(arrays))
@@ -37,8 +37,8 @@ def read_variables(path: Path, sha256: str, shapes: Any) -> Variables:
     Raises:
       InputError: if the file is missing, damaged or of another detector.
     """
-    import safetensors.numpy
-
+    with needs_extra("detectors"):
+        import safetensors.numpy
     try:
         content = path.read_bytes()
     except OSError as error:

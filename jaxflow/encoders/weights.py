@@ -8,10 +8,9 @@ import urllib.request
 from collections.abc import Collection, Mapping
 
 import numpy as np
-import safetensors
 
 from jaxflow.encoders.layout import Shape
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, needs_extra
 from jaxflow.files import file_sha256
 
 HUB_FILE = "model.safetensors"
@@ -69,6 +68,8 @@ def read_tensors(
     Raises:
       InputError: not a safetensors file; keys missing, unknown, or of a wrong shape or type.
     """
+    with needs_extra("detectors"):
+        import safetensors
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             _check_keys(path, expected, known, set(file.keys()))
@@ -137,9 +138,9 @@ def _from_path(source: str, repo: str) -> pathlib.Path:
 
 def _from_hub(repo: str, revision: str | None) -> pathlib.Path:
     # Only here: the hub's client is slow to import and most runs read its cache or a path.
-    import huggingface_hub
-    from huggingface_hub import errors
-
+    with needs_extra("detectors"):
+        import huggingface_hub
+        from huggingface_hub import errors
     try:
         return pathlib.Path(
             huggingface_hub.hf_hub_download(

@@ -64,7 +64,7 @@ def evaluate_run(
       workdir: of the run.
       oracle: whether to add the checkpoint that is best on the test set, marked.
       pictures: number of images drawn.
-      test_set: a key of `jaxflow.data.TEST_SETS`.
+      test_set: a key of `jaxflow.data.disturb.TEST_SETS`.
       decision: what decides, in place of the run's own score and thresholds.
 
     Raises:

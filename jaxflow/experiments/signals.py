@@ -1,6 +1,7 @@
 """Signals that ask a process to stop: one line and the right exit code, at every moment.
 
-The standard library is all that is imported: a command calls `end_at_once` before its imports.
+Only the standard library is imported: `jaxflow.cli` calls `end_at_once` before the imports of a
+command, which take seconds.
 """
 
 import atexit

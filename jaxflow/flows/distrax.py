@@ -1,6 +1,7 @@
 """A flow with its parameters as a distrax bijector and as a distrax distribution.
 
-Only this module imports distrax, and `import jaxflow.flows` does not load it:
+Only this module imports distrax, which the extra `distrax` brings; `import jaxflow.flows` does not
+load it:
 
     from jaxflow.flows.distrax import FlowBijector, flow_distribution
 """
@@ -8,13 +9,16 @@ Only this module imports distrax, and `import jaxflow.flows` does not load it:
 from collections.abc import Sequence
 from typing import Any
 
-import distrax
 import jax
 import jax.numpy as jnp
 from flax import errors
 
+from jaxflow.errors import needs_extra
 from jaxflow.flows.arguments import check_count, check_sequence
 from jaxflow.flows.bijection import Bijection
+
+with needs_extra("distrax"):
+    import distrax
 
 
 class FlowBijector(distrax.Bijector):

@@ -5,7 +5,8 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 
-from jaxflow.data import Split, epoch_batches, train_iterator
+from jaxflow.data import Split
+from jaxflow.data.pipeline import epoch_batches, train_iterator
 from jaxflow.encoders import Encoder
 from jaxflow.parallel import local_part
 from jaxflow.training.features import KeptFeatures

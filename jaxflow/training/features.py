@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxflow.data import Split, read_in_batches
+from jaxflow.data import Split
+from jaxflow.data.pipeline import read_in_batches
 from jaxflow.detectors.scratch import scratch
 from jaxflow.encoders import Encoder
 from jaxflow.parallel import padded_batches

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxflow
-from jaxflow.data import read_images
+from jaxflow.data.pipeline import read_images
 from jaxflow.experiments.build import make_dataset
 from jaxflow.experiments.run_folder import load_run
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxflow.data import load_dataset
+from jaxflow.data.loading import load_dataset
 from jaxflow.errors import DataWarning, InputError
 
 

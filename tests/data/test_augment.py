@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxflow.data import AUGMENTATIONS
-from jaxflow.data.augment import RandomFlipRotate, rotate
+from jaxflow.data.augment import AUGMENTATIONS, RandomFlipRotate, rotate
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
 MASK = IMAGE[..., 0] > 128

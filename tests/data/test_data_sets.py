@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxflow.data import DATASETS
+from jaxflow.data.loading import DATASETS
 from jaxflow.data.sets.mvtec import CATEGORIES, MvtecAd
 from jaxflow.errors import DataWarning
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from jaxflow.data import TEST_SETS, Example, Split, disturbed, read_images, read_masks
+from jaxflow.data import Example, Split
 from jaxflow.data.augment import rotate
-from jaxflow.data.disturb import Movement
+from jaxflow.data.disturb import TEST_SETS, Movement, disturbed
+from jaxflow.data.pipeline import read_images, read_masks
 
 
 def blob_example(i, shape=(60, 80), at=(25, 45), size=9, label=1):

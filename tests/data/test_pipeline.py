@@ -3,16 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from jaxflow.data import (
-    AUGMENTATIONS,
-    Example,
-    Split,
-    epoch_batches,
-    read_images,
-    read_masks,
-    train_iterator,
-)
+from jaxflow.data import Example, Split
+from jaxflow.data.augment import AUGMENTATIONS
 from jaxflow.data.image import resize_image
+from jaxflow.data.pipeline import epoch_batches, read_images, read_masks, train_iterator
 from jaxflow.errors import InputError
 from jaxflow.parallel import padded_batches
 

@@ -10,8 +10,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxflow.data import DATASETS, load_dataset, read_images
 from jaxflow.data.builder import AnomalyBuilder, default_cache_dir
+from jaxflow.data.loading import DATASETS, load_dataset
+from jaxflow.data.pipeline import read_images
 from jaxflow.errors import InputError
 from jaxflow.files import locked
 
@@ -121,7 +122,7 @@ def test_killed_preparation_is_not_read(folder, tmp_path):
     # kill -9 runs no clean-up: the temporary folder stays, with whatever was written.
     program = (
         "import os, sys\n"
-        "from jaxflow.data import load_dataset\n"
+        "from jaxflow.data.loading import DATASETS, load_dataset\n"
         "from jaxflow.data.builder import AnomalyBuilder\n"
         "def killed(self, records):\n"
         "    for i in range(2):\n"

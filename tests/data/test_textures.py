@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxflow.data import load_dataset
+from jaxflow.data.loading import load_dataset
 from jaxflow.data.sets.texture_defects import DEFECTS
 from jaxflow.data.sets.texture_drawing import TEXTURES
 from jaxflow.data.sets.textures import draw_example
