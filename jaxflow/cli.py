@@ -4,14 +4,13 @@ The standard library is all that is imported before a verb is known.
 """
 
 import ast
-import difflib
 import importlib
 import sys
 import textwrap
 from pathlib import Path
 from typing import NoReturn
 
-from jaxflow.errors import MissingPackage, needs_extra
+from jaxflow.errors import MissingPackage, needs_extra, suggest
 from jaxflow.experiments import signals
 
 VERBS = ("train", "evaluate", "predict", "compare", "benchmark", "generate")
@@ -25,8 +24,7 @@ def main() -> NoReturn:
         print(_list_verbs())
         sys.exit(0)
     if verb not in VERBS:
-        nearest = difflib.get_close_matches(verb, VERBS, 1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(VERBS)}"
+        hint = suggest(verb, VERBS, f"there are {', '.join(VERBS)}")
         print(f"jaxflow: no command {verb!r}; {hint}", file=sys.stderr)
         sys.exit(2)
     sys.argv = sys.argv[1:]

@@ -218,6 +218,16 @@ def test_what_the_plain_install_holds_imports_nothing_that_flax_has_not_imported
     assert set(done.stdout.split()) - set(sys.stdlib_module_names) <= {"jaxflow", "jax"}
 
 
+def test_loading_a_model_reads_no_data_sets_and_trains_nothing():
+    program = "import sys, jaxflow.experiments.load; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "ml_collections" in loaded
+    assert loaded & {"tensorflow_datasets", "grain", "optax", "orbax", "matplotlib"} == set()
+
+
 @pytest.mark.parametrize(
     ("package", "others"),
     [("jaxflow.flows", "jaxflow.encoders"), ("jaxflow.encoders", "jaxflow.flows")],
