@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 
 from jaxflow.errors import InputError
@@ -37,7 +36,7 @@ from jaxflow.experiments.benchmarking import (
 )
 from jaxflow.experiments.run_folder import make_folder
 from jaxflow.files import SIGNED, check_outputs
-from jaxflow.parallel import check_batch_size
+from jaxflow.parallel import check_batch_size, padded_size
 
 _MOST = 2**16
 
@@ -103,5 +102,4 @@ def _output(path: str | None) -> Path | None:
 
 
 def _default_batch_sizes() -> list[int]:
-    devices = jax.device_count()
-    return sorted({devices, -(-32 // devices) * devices})
+    return sorted({padded_size(1), padded_size(32)})

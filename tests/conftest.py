@@ -1,6 +1,55 @@
 """What tests of several folders share."""
 
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Give the folder of compiled programs: the processes share theirs, once is enough."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def launch(compiled):
+    """Start a program as a process of its own: launch(program, *arguments, devices=1)."""
+    with contextlib.ExitStack() as stack:
+
+        def launch(program, *arguments, devices=1):
+            environment = os.environ | {
+                "JAX_PLATFORMS": "cpu",
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "JAX_COMPILATION_CACHE_DIR": str(compiled),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            }
+            command = [sys.executable, "-W", "error::ResourceWarning", str(program)]
+            pipe = subprocess.PIPE
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [*command, *map(str, arguments)],
+                    env=environment,
+                    stdout=pipe,
+                    stderr=pipe,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            return process
+
+        yield launch
+
+
+@pytest.fixture
+def coordinator():
+    """Give a free address where two processes can meet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture

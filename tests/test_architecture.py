@@ -266,3 +266,21 @@ def test_only_experiments_and_verbs_know_a_configuration():
         if any(name.split(".")[0] == "ml_collections" for name, _ in imported(path))
     }
     assert knowing == {"experiments"}
+
+
+def test_only_parallel_knows_how_devices_share_work():
+    words = {"pmap", "shard_map", "NamedSharding", "PartitionSpec", "pmean", "axis_index"}
+    used = {
+        str(path.relative_to(PACKAGE)): names
+        for path in FILES
+        if (names := words & attributes(path)) and path.parent != PACKAGE / "parallel"
+    }
+    assert used == {}
+    assert attributes(PACKAGE / "parallel" / "pmap.py") >= {"pmap", "NamedSharding"}
+
+
+def attributes(path):
+    """Return every name and attribute that a file uses."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return names | {node.id for node in nodes if isinstance(node, ast.Name)}

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxflow.detectors.contract import Detector, Scored
 from jaxflow.detectors.scratch import scratch
-from jaxflow.parallel import over_devices, replicate, shard, unshard
+from jaxflow.parallel import BATCH, PMAP, REPLICATED, Devices, padded_size
 
 # Maps of a whole split above it lie in a file, bytes.
 _MAP_MEMORY = 2**30
@@ -24,23 +24,24 @@ class Scorer:
     Args:
       detector: of any family.
       batch_size: images at once; rounded up to a multiple of the local devices.
+      devices: compute the scores.
     """
 
-    def __init__(self, detector: Detector, batch_size: int = 32):
+    def __init__(self, detector: Detector, batch_size: int = 32, devices: Devices = PMAP):
         def score(frozen: Any, selections: Any, images: jax.Array) -> Any:
             maps = detector.encoder(frozen, images)
             size = (images.shape[1], images.shape[2])
             return {name: detector.score(v, maps, size) for name, v in selections.items()}
 
-        devices = jax.local_device_count()
         self._names = detector.scores
-        self._sizes = (devices, -(-batch_size // devices) * devices)
-        self._score = over_devices(score)
-        self._frozen = replicate(detector.encoder.variables)
+        self._sizes = (padded_size(1), padded_size(batch_size))
+        self._devices = devices
+        self._score = devices.run(score, (REPLICATED, REPLICATED, BATCH), BATCH)
+        self._frozen = devices.replicate(detector.encoder.variables)
 
     def place(self, selections: Mapping[str, Any]) -> Any:
         """Put the variables of each selection onto the devices, for calls to come."""
-        return replicate(dict(selections))
+        return self._devices.replicate(dict(selections))
 
     def __call__(self, placed: Any, images: np.ndarray) -> Scores:
         """Score images; the result does not depend on what else is scored.
@@ -92,8 +93,8 @@ class Scorer:
             size = one if len(images) - start <= one else many
             part = images[start : start + size]
             filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
-            scored = unshard(self._score(self._frozen, placed, shard(filled)))
-            yield _first(scored, len(part))
+            scored = self._score(self._frozen, placed, self._devices.shard(filled))
+            yield _first(self._devices.gather(scored, BATCH), len(part))
             start += size
 
 

@@ -1,4 +1,4 @@
-"""Training: one pmapped step, kept features, validation and checkpoints."""
+"""Training: one step over all devices, kept features, validation and checkpoints."""
 
 from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches
 from jaxflow.training.checkpoints import Checkpoint, Checkpoints

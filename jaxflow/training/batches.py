@@ -8,7 +8,7 @@ import numpy as np
 from jaxflow.data import Split
 from jaxflow.data.pipeline import epoch_batches, train_iterator
 from jaxflow.encoders import Encoder
-from jaxflow.parallel import local_part
+from jaxflow.parallel import PMAP, Devices
 from jaxflow.training.features import KeptFeatures
 from jaxflow.training.step import Encode, as_maps
 
@@ -51,9 +51,11 @@ class ImageBatches:
         batch_size: int,
         seed: int,
         augmentation: grain.transforms.RandomMap | None = None,
+        devices: Devices = PMAP,
     ):
         self.encode: Encode = encoder.__call__
         self.frozen = encoder.variables
+        self._devices = devices
         self._iterator = train_iterator(
             split,
             size=size,
@@ -64,7 +66,7 @@ class ImageBatches:
         )
 
     def __next__(self) -> np.ndarray:
-        return local_part(next(self._iterator)["image"])
+        return self._devices.local_batch(next(self._iterator)["image"])
 
     def get_state(self) -> dict[str, Any]:
         """Return the position, JSON-able."""
@@ -78,12 +80,13 @@ class ImageBatches:
 class FeatureBatches:
     """Batches of kept feature maps, in the same order as `ImageBatches` without augmentation."""
 
-    def __init__(self, features: KeptFeatures, batch_size: int, seed: int):
+    def __init__(self, features: KeptFeatures, batch_size: int, seed: int, devices: Devices = PMAP):
         self.encode: Encode = as_maps
         self.frozen: Any = {}
         self._features = features
         self._batch_size = batch_size
         self._seed = seed
+        self._devices = devices
         self._next = 0
         self._epoch = -1
         self._order = epoch_batches(len(features), batch_size, seed, 0)
@@ -94,7 +97,7 @@ class FeatureBatches:
             self._order = epoch_batches(len(self._features), self._batch_size, self._seed, epoch)
             self._epoch = epoch
         self._next += 1
-        return self._features.take(local_part(self._order[step]))
+        return self._features.take(self._devices.local_batch(self._order[step]))
 
     def get_state(self) -> dict[str, Any]:
         """Return the position, JSON-able."""

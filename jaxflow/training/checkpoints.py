@@ -64,6 +64,10 @@ class Checkpoints:
                 max_to_keep=keep,
                 cleanup_tmp_directories=True,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+                # Else hosts that wait at barriers of two folders could take one for the other.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    barrier_sync_key_prefix=self._directory.name
+                ),
             )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 

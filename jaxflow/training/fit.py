@@ -12,6 +12,7 @@ import optax
 
 from jaxflow.data import AnomalyDataset
 from jaxflow.detectors import Detector, Variables
+from jaxflow.parallel import PMAP, Devices
 from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.features import KeptFeatures, encoded
@@ -62,6 +63,7 @@ class Recipe:
       validate_every: epochs between validations and checkpoints.
       keep_all: whether all checkpoints stay.
       feature_memory: kept features above it go to a file, bytes.
+      devices: take the steps.
     """
 
     size: tuple[int, int] = (256, 256)
@@ -75,6 +77,7 @@ class Recipe:
     validate_every: int = 1
     keep_all: bool = False
     feature_memory: int = 8 * 2**30
+    devices: Devices = PMAP
 
 
 def fit(
@@ -187,8 +190,11 @@ def make_step(detector: Any, recipe: Recipe, encode: Encode = as_maps) -> Callab
             vectors=recipe.vectors,
             rate=recipe.rate,
             encode=encode,
+            devices=recipe.devices,
         )
-    return make_train_step(detector.objective, recipe.optimizer, recipe.rate, encode=encode)
+    return make_train_step(
+        detector.objective, recipe.optimizer, recipe.rate, encode, recipe.devices
+    )
 
 
 def _trainer(
@@ -203,7 +209,7 @@ def _trainer(
     """Return what trains by gradient to the end, from where the folder stands."""
     batches: Batches
     if features is not None:
-        batches = FeatureBatches(features, recipe.batch_size, recipe.seed)
+        batches = FeatureBatches(features, recipe.batch_size, recipe.seed, recipe.devices)
     else:
         batches = ImageBatches(
             detector.encoder,
@@ -212,6 +218,7 @@ def _trainer(
             recipe.batch_size,
             recipe.seed,
             recipe.augmentation,
+            recipe.devices,
         )
     held_out = KeptFeatures(
         detector.encoder, dataset.validation, recipe.size, recipe.feature_memory
@@ -219,7 +226,11 @@ def _trainer(
     objective = detector.objective
     assert objective is not None
     validate = make_validation(
-        objective, held_out.take, len(held_out), recipe.batch_size // jax.process_count()
+        objective,
+        held_out.take,
+        len(held_out),
+        recipe.batch_size // jax.process_count(),
+        recipe.devices,
     )
     steps = steps_per_epoch(dataset, recipe.batch_size)
     return Trainer(
@@ -228,6 +239,7 @@ def _trainer(
         batches=batches,
         validate=validate if len(held_out) else None,
         schedule=Schedule(recipe.epochs, steps, recipe.validate_every, recipe.keep_all),
+        devices=recipe.devices,
         say=say,
         signals=signals,
     )

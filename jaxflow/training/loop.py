@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from jaxflow.errors import RunStopped
 from jaxflow.files import write_atomically
-from jaxflow.parallel import replicate, shard, unreplicate
+from jaxflow.parallel import PMAP, REPLICATED, Devices
 from jaxflow.training.batches import Batches
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.step import TrainState
@@ -59,11 +59,12 @@ class Trainer:
 
     Args:
       workdir: of the run.
-      train_step: of `make_train_step`.
+      train_step: of `make_train_step`, with the same devices.
       batches: of training, at position 0.
       validate: gives the validation loss of a replicated state, nats per dimension; None where no
         images were held out.
       schedule: how long.
+      devices: hold the state, and take the steps.
       say: takes lines for the user.
       signals: gives, while training, the list of the numbers of the signals received; after one,
         training saves and stops. By default Ctrl-C raises KeyboardInterrupt, as in all of Python.
@@ -77,11 +78,13 @@ class Trainer:
         batches: Batches,
         validate: Callable[[TrainState], float] | None,
         schedule: Schedule,
+        devices: Devices = PMAP,
         say: Callable[[str], None] = print,
         signals: Callable[[], AbstractContextManager[list[int]]] = no_signals,
     ):
         self._train_step = train_step
-        self._frozen = replicate(batches.frozen)
+        self._devices = devices
+        self._frozen = devices.replicate(batches.frozen)
         self._batches = batches
         self._validate = validate
         self._schedule = schedule
@@ -116,15 +119,15 @@ class Trainer:
             state = self._resume(state)
             start = int(state.step)
             with self._interrupts() as interrupted, self._progress(start) as bar:
-                replicated = replicate(state)
+                replicated = self._devices.replicate(state)
                 for step in range(start + 1, self._schedule.steps + 1):
-                    batch = shard(next(self._batches))
+                    batch = self._devices.shard(next(self._batches))
                     replicated, loss = self._train_step(replicated, self._frozen, batch)
                     self._unread.append(loss)
                     self._after_step(step, replicated, bar)
                     if interrupted:
                         self._interrupt(step, replicated, interrupted[0])
-                return unreplicate(replicated)
+                return self._devices.gather(replicated, REPLICATED)
         finally:
             self._last.close()
             self._best.close()
@@ -164,7 +167,7 @@ class Trainer:
 
     def _check_losses(self, step: int) -> float:
         """Return the latest loss; stop at the first that is not finite."""
-        values = [float(np.asarray(loss)[0]) for loss in self._unread]
+        values = [float(loss) for loss in self._devices.gather(self._unread, REPLICATED)]
         for i, value in enumerate(values):
             if not np.isfinite(value):
                 raise self._not_finite(f"the loss is {value} at step {step - len(values) + 1 + i}")
@@ -206,7 +209,7 @@ class Trainer:
             )
 
     def _checkpoint(self, step: int, state: TrainState, validation_nll: float | None) -> None:
-        host = unreplicate(state)
+        host = self._devices.gather(state, REPLICATED)
         # A finite loss can still have gradients that are not: the next loss would tell too late.
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host.params)):
             raise self._not_finite(f"the parameters are not finite after step {step}")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxflow.detectors import Objective
-from jaxflow.parallel import device_index, mean_over_devices, over_devices
+from jaxflow.parallel import BATCH, PMAP, REPLICATED, Devices, device_index, mean_over_devices
 
 # (frozen variables, batch) -> feature maps: an encoder, or `as_maps`.
 Encode = Callable[[Any, Any], Any]
@@ -82,6 +82,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     rate: Rate = constant_rate,
     encode: Encode = as_maps,
+    devices: Devices = PMAP,
 ) -> Callable:
     """Return the step over all devices of all hosts: replicated state in (donated) and out.
 
@@ -90,10 +91,11 @@ def make_train_step(
       optimizer: of optax.
       rate: factor of the learning rate at a step.
       encode: gives the feature maps of a batch.
+      devices: run the step.
 
     Returns:
-      `step(state, frozen, batch) -> (state, loss)`: every argument with a leading device axis, as
-      `replicate` and `shard` make it; loss f[devices], nats per dimension, equal on all devices.
+      `step(state, frozen, batch) -> (state, loss)`: state and frozen as `devices.replicate` makes
+      them, the batch as `devices.shard` does; loss f[], nats per dimension, replicated.
     """
 
     def step(state: TrainState, frozen: Any, batch: Any) -> tuple[TrainState, jax.Array]:
@@ -116,13 +118,13 @@ def make_train_step(
         )
         return state, per_dimension
 
-    return over_devices(step, donate=(0,))
+    return devices.run(step, (REPLICATED, REPLICATED, BATCH), REPLICATED, donate=(0,))
 
 
-def make_validation_step(objective: Objective) -> Callable:
-    """Return `step(state, maps) -> f[devices, b]`: nats per dimension of each image."""
+def make_validation_step(objective: Objective, devices: Devices = PMAP) -> Callable:
+    """Return `step(state, maps) -> f[b]`: nats per dimension of each image, over the devices."""
 
     def step(state: TrainState, maps: Any) -> jax.Array:
         return objective(state.variables, maps, jax.random.wrap_key_data(state.key))[1]
 
-    return over_devices(step)
+    return devices.run(step, (REPLICATED, BATCH), BATCH)

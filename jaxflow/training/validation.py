@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxflow.detectors import Objective
-from jaxflow.parallel import padded_batches, shard, unshard
+from jaxflow.parallel import BATCH, PMAP, Devices, padded_batches
 from jaxflow.training.step import TrainState, make_validation_step
 
 
@@ -15,6 +15,7 @@ def make_validation(
     take: Callable[[np.ndarray], Any],
     count: int,
     batch_size: int,
+    devices: Devices = PMAP,
 ) -> Callable[[TrainState], float]:
     """Return a function that gives a replicated state's validation loss, nats per dimension.
 
@@ -25,13 +26,14 @@ def make_validation(
       take: gives the feature maps of some images by their indices.
       count: number of held-out images.
       batch_size: images a step over this host's devices, a multiple of their number.
+      devices: run the step.
     """
-    step = make_validation_step(objective)
+    step = make_validation_step(objective, devices)
 
     def validate(state: TrainState) -> float:
         total = 0.0
         for indices, valid in padded_batches(count, batch_size):
-            per_image = unshard(step(state, shard(take(indices))))
+            per_image = devices.gather(step(state, devices.shard(take(indices))), BATCH)
             total += float(per_image[valid].sum(dtype=np.float64))
         return total / count
 

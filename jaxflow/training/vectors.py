@@ -10,7 +10,7 @@ import optax
 from jaxflow.detectors import FlowDetector, Latent
 from jaxflow.detectors.pyramid import flow_name
 from jaxflow.errors import InputError
-from jaxflow.parallel import mean_over_devices, over_devices
+from jaxflow.parallel import BATCH, PMAP, REPLICATED, Devices, device_share, mean_over_devices
 from jaxflow.training.step import (
     Encode,
     Rate,
@@ -29,6 +29,7 @@ def make_vector_step(
     vectors: int,
     rate: Rate = constant_rate,
     encode: Encode = as_maps,
+    devices: Devices = PMAP,
 ) -> Callable:
     """Return a step over all devices that takes an optimizer step on every group of vectors.
 
@@ -45,6 +46,7 @@ def make_vector_step(
       vectors: of a group, over all devices.
       rate: factor of the learning rate at a batch of images.
       encode: gives the feature maps of a batch.
+      devices: run the step.
 
     Returns:
       `step(state, frozen, batch) -> (state, loss)`, as `make_train_step` does; the state's step
@@ -60,7 +62,7 @@ def make_vector_step(
 
     def step(state: TrainState, frozen: Any, batch: Any) -> tuple[TrainState, jax.Array]:
         maps = encode(frozen, batch)
-        share, key, factor = vectors // jax.device_count(), step_key(state), rate(state.step)
+        share, key, factor = device_share(vectors), step_key(state), rate(state.step)
         params, moments = dict(state.params), dict(state.optimizer_state)
         nats, numbers = jnp.zeros(()), 0
         normalized: Any = pyramid.apply(state.variables, maps, method="normalize")
@@ -77,7 +79,7 @@ def make_vector_step(
         state = state.replace(step=state.step + 1, params=params, optimizer_state=moments)
         return state, nats / numbers
 
-    return over_devices(step, donate=(0,))
+    return devices.run(step, (REPLICATED, REPLICATED, BATCH), REPLICATED, donate=(0,))
 
 
 def _groups(key: jax.Array, shape: Sequence[int], share: int) -> jax.Array:

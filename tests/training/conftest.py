@@ -1,10 +1,7 @@
-import contextlib
+import functools
 import importlib.util
-import os
 import pathlib
 import signal
-import socket
-import subprocess
 import sys
 
 import numpy as np
@@ -41,47 +38,16 @@ def grouped(tiny):
     return tiny.make_parts(augment=True, vectors=40)
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
-    """Give the folder of compiled programs: the processes share theirs, once is enough."""
-    return tmp_path_factory.mktemp("compiled")
+@pytest.fixture(scope="session", params=["pmap", "sharded"])
+def either(tiny, request):
+    """Give the parts of a run on kept features, by either way to share work among devices."""
+    return tiny.make_parts(augment=False, devices=tiny.DEVICES[request.param])
 
 
 @pytest.fixture
-def start(compiled):
+def start(launch):
     """Start the tiny run as a process of its own: start(*arguments, devices=1)."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments, devices=1):
-            environment = os.environ | {
-                "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                "JAX_COMPILATION_CACHE_DIR": str(compiled),
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            }
-            command = [sys.executable, "-W", "error::ResourceWarning", str(PROGRAM)]
-            pipe = subprocess.PIPE
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [*command, *map(str, arguments)],
-                    env=environment,
-                    stdout=pipe,
-                    stderr=pipe,
-                    text=True,
-                )
-            )
-            stack.callback(process.kill)
-            return process
-
-        yield start
-
-
-@pytest.fixture
-def coordinator():
-    """Give a free address where two processes can meet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
+    return functools.partial(launch, PROGRAM)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 
@@ -73,5 +72,5 @@ def test_validation_is_the_mean_over_images_whatever_the_batch(
 
     maps = KeptFeatures(encoder, split, tiny.SIZE).maps[0].copy()
     validate = make_validation(objective, lambda i: maps[i], 5, batch_size)
-    state = jax.tree.map(lambda x: x[None], kept.state)
+    state = kept.devices.replicate(kept.state)
     np.testing.assert_allclose(validate(state), maps[:5].mean(), 1e-5)

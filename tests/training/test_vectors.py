@@ -12,7 +12,7 @@ import pytest
 from jaxflow.detectors import LOSSES, FlowDetector, FlowPyramid
 from jaxflow.errors import InputError
 from jaxflow.flows import CFlowDecoder, from_freia
-from jaxflow.parallel import replicate, shard
+from jaxflow.parallel import BATCH, PMAP, REPLICATED
 from jaxflow.training import (
     OPTIMIZERS,
     RATES,
@@ -41,11 +41,11 @@ def take(detector, state, batches, vectors, loss="log_sigmoid", optimizer=ADAM, 
     """Take a step on each batch; return the final state of one device, and the losses."""
     detector = dataclasses.replace(detector, loss=LOSSES[loss])
     step = make_vector_step(detector, optimizer, vectors=vectors, **more)
-    replicated, losses = replicate(state), []
+    replicated, losses = PMAP.replicate(state), []
     for batch in batches:
-        replicated, value = step(replicated, {}, shard(batch))
-        losses.append(float(value[0]))
-    return jax.tree.map(lambda x: np.asarray(x[0]), replicated), losses
+        replicated, value = step(replicated, {}, PMAP.shard(batch))
+        losses.append(float(PMAP.gather(value, REPLICATED)))
+    return PMAP.gather(replicated, REPLICATED), losses
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,11 @@ def test_optimizer_steps_equal_those_of_pytorch(steps):
 def test_scan_over_groups_equals_a_loop_of_optimizer_steps(maps, state):
     detector, vectors = make_detector(), 7
     got, losses = take(detector, state, [maps], vectors)
-    one = jax.pmap(lambda s: jax.random.key_data(step_key(s)), axis_name="devices")
-    key = jax.random.wrap_key_data(np.asarray(one(replicate(state)))[0])
+    draw = PMAP.run(
+        lambda state, _: jax.random.key_data(step_key(state)), (REPLICATED, BATCH), REPLICATED
+    )
+    drawn = draw(PMAP.replicate(state), PMAP.shard(maps[:1]))
+    key = jax.random.wrap_key_data(PMAP.gather(drawn, REPLICATED))
     params, moments, nats = dict(state.params), dict(state.optimizer_state), 0.0
     adam = OPTIMIZERS["adam_l2"](2e-4, 0.0)
     for i, x in enumerate(maps):

@@ -2,7 +2,7 @@
 
     python tiny_run.py WORKDIR [--augment] [--slow SECONDS] [--epochs COUNT]
     python tiny_run.py FILE.npz --steps COUNT [--vectors COUNT]
-both with [--coordinator ADDRESS --process NUMBER --processes COUNT]
+both with [--devices pmap|sharded] [--coordinator ADDRESS --process NUMBER --processes COUNT]
 
 It prints a line once the training loop begins, and leaves with the exit code of `RunStopped`.
 """
@@ -29,7 +29,7 @@ from jaxflow.encoders.module import FeatureModule
 from jaxflow.errors import RunStopped
 from jaxflow.experiments.signals import noted
 from jaxflow.flows import CFlowDecoder, FastFlow2D
-from jaxflow.parallel import replicate, shard
+from jaxflow.parallel import PMAP, REPLICATED, SHARDED, Devices, padded_size
 from jaxflow.training import (
     OPTIMIZERS,
     FeatureBatches,
@@ -44,6 +44,7 @@ from jaxflow.training import (
     separately,
 )
 
+DEVICES = {"pmap": PMAP, "sharded": SHARDED}
 SIZE = (8, 12)
 BATCH = 8
 
@@ -101,6 +102,7 @@ class Parts:
     make_batches: Callable
     validate: Callable
     state: Any
+    devices: Devices
 
 
 def make_decoders(encoder):
@@ -109,7 +111,7 @@ def make_decoders(encoder):
     return FlowDetector(encoder, pyramid, loss=LOSSES["log_sigmoid"])
 
 
-def make_parts(augment, vectors=0):
+def make_parts(augment, vectors=0, devices=PMAP):
     encoder, train = make_encoder(), make_split(2 * BATCH + 3, 1)
     detector = make_decoders(encoder) if vectors else make_detector(encoder)
     optimizer = OPTIMIZERS["adam_l2"](1e-2, 1e-5)
@@ -120,20 +122,23 @@ def make_parts(augment, vectors=0):
         batches = functools.partial(ImageBatches, encoder, train, SIZE, augmentation=augmentation)
     else:
         batches = functools.partial(FeatureBatches, KeptFeatures(encoder, train, SIZE))
-    make_batches = functools.partial(batches, batch_size=BATCH, seed=3)
+    make_batches = functools.partial(batches, batch_size=BATCH, seed=3, devices=devices)
     encode = make_batches().encode
     if vectors:
-        step = make_vector_step(detector, optimizer, vectors=vectors, encode=encode)
+        step = make_vector_step(
+            detector, optimizer, vectors=vectors, encode=encode, devices=devices
+        )
     else:
-        step = make_train_step(detector.objective, optimizer, encode=encode)
+        step = make_train_step(detector.objective, optimizer, encode=encode, devices=devices)
     held_out = KeptFeatures(encoder, make_split(5, 2), SIZE)
     return Parts(
         train_step=step,
         make_batches=make_batches,
-        validate=make_validation(detector.objective, held_out.take, 5, jax.local_device_count()),
+        validate=make_validation(detector.objective, held_out.take, 5, padded_size(1), devices),
         state=jax.tree.map(
             np.asarray, create_state(detector.init(jax.random.key(0), SIZE), optimizer, seed=0)
         ),
+        devices=devices,
     )
 
 
@@ -144,21 +149,32 @@ def make_trainer(parts, workdir, *, epochs=3, **changes):
         "batches": parts.make_batches(),
         "validate": parts.validate,
         "schedule": Schedule(epochs, steps_per_epoch=2),
+        "devices": parts.devices,
         "say": lambda line: None,
         "signals": noted,
     }
     return Trainer(pathlib.Path(workdir), **(arguments | changes))
 
 
+def copies(parts, state):
+    """Stack what each local device holds of a replicated state, [devices, ...] each leaf."""
+
+    def stack(leaf, one):
+        held = [np.reshape(part.data, one.shape) for part in leaf.addressable_shards]
+        return np.stack(held)
+
+    return jax.tree.map(stack, state, parts.devices.gather(state, REPLICATED))
+
+
 def take_steps(parts, count):
-    """Take steps without a Trainer; return the state as the devices hold it, and the losses."""
-    batches = parts.make_batches()
-    state, frozen = replicate(parts.state), replicate(batches.frozen)
+    """Take steps without a Trainer; return each local device's state [devices, ...], and losses."""
+    batches, devices = parts.make_batches(), parts.devices
+    state, frozen = devices.replicate(parts.state), devices.replicate(batches.frozen)
     losses = []
     for _ in range(count):
-        state, loss = parts.train_step(state, frozen, shard(next(batches)))
-        losses.append(np.asarray(loss))
-    return state, losses
+        state, loss = parts.train_step(state, frozen, devices.shard(next(batches)))
+        losses.append(devices.gather(loss, REPLICATED))
+    return copies(parts, state), losses
 
 
 def slowed(train_step, seconds):
@@ -182,6 +198,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, help="take these alone, without a Trainer")
     parser.add_argument("--vectors", type=int, default=0, help="of a group; 0: whole maps")
+    parser.add_argument("--devices", choices=DEVICES, default="pmap")
     parser.add_argument("--coordinator")
     parser.add_argument("--process", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
@@ -189,7 +206,7 @@ def main():
     logging.set_verbosity(logging.ERROR)
     if options.processes > 1:
         jax.distributed.initialize(options.coordinator, options.processes, options.process)
-    parts = make_parts(options.augment, options.vectors)
+    parts = make_parts(options.augment, options.vectors, DEVICES[options.devices])
     if options.steps:
         save_leaves(options.workdir, take_steps(parts, options.steps)[0])
         return

@@ -60,7 +60,7 @@ def measure(
     """Compile a function, warm it up, and time single calls until their results are ready.
 
     Args:
-      function: as `jax.jit` or `over_devices` returns it.
+      function: as `jax.jit` or `Devices.run` returns it.
       arguments: of the first call; on the device already, unless their transfer is to be timed.
       repeats: timed calls, at least 1.
       advance: makes the next call's arguments of a call's arguments and its result, for a function

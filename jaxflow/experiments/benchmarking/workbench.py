@@ -1,5 +1,7 @@
 """Time the parts of a detector on random images, over all local devices."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,7 +9,7 @@ import numpy as np
 
 from jaxflow.detectors import Detector
 from jaxflow.experiments.benchmarking.clock import Timing, measure
-from jaxflow.parallel import over_devices, replicate, shard
+from jaxflow.parallel import BATCH, PMAP, REPLICATED, Devices
 from jaxflow.training import Encode, Recipe, as_maps, create_state, make_step
 
 
@@ -22,18 +24,28 @@ class Workbench:
       size: (height, width) of the images, pixels.
       repeats: timed calls, at least 1.
       seed: of the flows' parameters and of the images.
+      devices: run the parts.
 
     Raises:
       InputError: if the encoder cannot take that size.
     """
 
-    def __init__(self, detector: Detector, size: tuple[int, int], *, repeats: int, seed: int = 0):
+    def __init__(
+        self,
+        detector: Detector,
+        size: tuple[int, int],
+        *,
+        repeats: int,
+        seed: int = 0,
+        devices: Devices = PMAP,
+    ):
         self._detector = detector
         self._size = size
         self._repeats = repeats
         self._seed = seed
+        self._devices = devices
         self._variables = detector.init(jax.random.key(seed), size)
-        self._frozen = replicate(detector.encoder.variables)
+        self._frozen = devices.replicate(detector.encoder.variables)
 
     @property
     def trained(self) -> bool:
@@ -57,9 +69,7 @@ class Workbench:
 
     def encoder(self, batch: int) -> Timing:
         """Time the encoder alone: images u8[batch, h, w, 3] to feature maps."""
-        return self._measure(
-            over_devices(self._detector.encoder), self._frozen, self._images(batch)
-        )
+        return self._measure(self._encode(), self._frozen, self._images(batch))
 
     def scoring(self, batch: int) -> Timing:
         """Time images u8[batch, h, w, 3] to the detector's scores; images over all devices."""
@@ -68,32 +78,38 @@ class Workbench:
             maps = self._detector.encoder(frozen, images)
             return self._detector.score(variables, maps, self._size)
 
-        variables = replicate(self._variables)
-        return self._measure(over_devices(score), self._frozen, variables, self._images(batch))
+        run = self._devices.run(score, (REPLICATED, REPLICATED, BATCH), BATCH)
+        variables = self._devices.replicate(self._variables)
+        return self._measure(run, self._frozen, variables, self._images(batch))
 
     def training(self, batch: int, recipe: Recipe, *, on_images: bool) -> Timing:
         """Time a training step, with all of its optimizer steps.
 
         Args:
           batch: images of the step, over all devices.
-          recipe: how it is trained.
+          recipe: how it is trained, on whatever devices.
           on_images: whether the step encodes its images, or starts from feature maps.
         """
         images, encoder = self._images(batch), self._detector.encoder
         encode: Encode = encoder.__call__ if on_images else as_maps
-        inputs = images if on_images else over_devices(encoder)(self._frozen, images)
-        state = replicate(create_state(self._variables, recipe.optimizer, self._seed))
+        inputs = images if on_images else self._encode()(self._frozen, images)
+        recipe = dataclasses.replace(recipe, devices=self._devices)
+        state = create_state(self._variables, recipe.optimizer, self._seed)
         return measure(
             make_step(self._detector, recipe, encode),
-            (state, self._frozen if on_images else {}, inputs),
+            (self._devices.replicate(state), self._frozen if on_images else {}, inputs),
             repeats=self._repeats,
             advance=lambda arguments, result: (result[0], *arguments[1:]),
         )
 
+    def _encode(self) -> Callable:
+        return self._devices.run(self._detector.encoder, (REPLICATED, BATCH), BATCH)
+
     def _images(self, batch: int) -> jax.Array:
         rng = np.random.default_rng(self._seed)
         images = rng.integers(0, 256, (batch, *self._size, 3), np.uint8)
-        return over_devices(lambda x: x)(shard(images))
+        place = self._devices.run(lambda images: images, (BATCH,), BATCH)
+        return place(self._devices.shard(images))
 
     def _measure(self, function: Any, *arguments: Any) -> Timing:
         return measure(function, arguments, repeats=self._repeats)
