@@ -90,7 +90,7 @@ def _calibrated(
     """Give each selection what the scores of the held-out normal images mean."""
     held_out, scored = dataset.validation, {}
     if len(held_out):
-        scorer = Scorer(detector, batch_size)
+        scorer = Scorer(detector, batch_size, recipe.devices)
         placed = scorer.place({name: each.variables for name, each in trained.items()})
         batches = read_in_batches(held_out, recipe.size, batch_size)
         scored = scorer.all(placed, (images[valid] for images, valid in batches), len(held_out))

@@ -11,6 +11,7 @@ from jaxflow.detectors.scratch import scratch
 from jaxflow.encoders import load_encoder
 from jaxflow.errors import InputError
 from jaxflow.flows import FastFlow2D
+from jaxflow.parallel import PMAP, SHARDED
 
 SIZE = (32, 32)
 COUNT = 11
@@ -53,12 +54,26 @@ def test_batch_after_batch_gives_what_all_together_give(detector, images, select
     assert not np.array_equal(*(apart[n]["nll"].anomaly_score for n in ("last", "best")))
 
 
-def test_it_compiles_for_one_image_and_for_a_batch_whatever_comes(detector, images, selections):
+def test_both_ways_to_share_work_give_the_same(detector, images, selections):
+    one, other = (
+        scorer(scorer.place(selections), images)
+        for scorer in (Scorer(detector, 4, devices) for devices in (PMAP, SHARDED))
+    )
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("devices", [PMAP, SHARDED], ids=["pmap", "sharded"])
+def test_it_compiles_for_one_image_and_for_a_batch_whatever_comes(
+    detector, images, selections, devices
+):
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, _, **more: compiled.append(event) if "backend_compile" in event else None
     )
-    scorer = Scorer(detector, 4)
+    scorer = Scorer(detector, 4, devices)
     placed = scorer.place({"last": selections["last"]})
     scorer(placed, images[:1])
     scorer(placed, images[:4])
