@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxflow.detectors.contract import Pass, Scored, Untrained, Variables
-from jaxflow.detectors.covariance import Moments, add_vectors, check_shrinkage, fit_whitening
+from jaxflow.detectors.covariance import Moments, add_vectors, check_shrinkage, fit_gaussians
 from jaxflow.detectors.grid import align, check_smoothing, to_pixels
 from jaxflow.detectors.scores import anomaly_score
 from jaxflow.encoders import Encoder
@@ -53,7 +53,7 @@ class Gaussian(Untrained):
     scores: tuple[str, ...] = ("mahalanobis", "nll")
     pooled: bool = False
     channels: int | None = None
-    shrinkage: float | str = 0.01
+    shrinkage: float | str = "oas"
     smoothing: float = 4.0
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -181,10 +181,7 @@ class Gaussian(Untrained):
     def _start(self, variables: Variables) -> list[Moments]:
         constants = variables["constants"]
         shapes = [g["mean"].shape for name, g in constants.items() if name != "channels"]
-        return [
-            Moments(0, np.zeros(s), np.zeros((*s, s[-1])), np.zeros(s), np.zeros(s[:2]))
-            for s in shapes
-        ]
+        return [Moments.start(*shape) for shape in shapes]
 
     def _update(
         self,
@@ -202,8 +199,9 @@ class Gaussian(Untrained):
     def _finish(self, variables: Variables, carry: list[Moments]) -> Variables:
         constants = dict(variables["constants"])
         for i, moments in enumerate(carry):
+            mean, whitening = fit_gaussians(moments, self.shrinkage)
             constants[f"gaussian_{i}"] = {
-                "mean": jnp.asarray(moments.mean, float),
-                "whitening": jnp.asarray(fit_whitening(moments, self.shrinkage)),
+                "mean": jnp.asarray(mean),
+                "whitening": jnp.asarray(whitening),
             }
         return {**variables, "constants": constants}
