@@ -1,4 +1,4 @@
-"""Covariances from streamed moments: exact in float64, estimated with shrinkage."""
+"""Gaussians from streamed moments: exact in float64, covariances estimated with shrinkage."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,90 +8,137 @@ import numpy as np
 
 from jaxflow.errors import InputError
 
+# Least variance beside an estimated shrinkage, as a share of the mean variance of all positions.
+_FLOOR = 1e-6
+
 
 class Moments(NamedTuple):
-    """Sums over vectors x at each position, d = x - mean; float64, on the host.
+    """Sums over vectors x at each position, y = x - shift; float64, on the host.
 
     Attributes:
       n: how many vectors.
-      mean: f64[h, w, c].
-      scatter: f64[h, w, c, c], sum of d d^T.
-      cubes: f64[h, w, c], sum of |d|^2 d.
-      fourth: f64[h, w], sum of |d|^4.
+      shift: f64[h, w, c], near the mean, so that no digits are lost; None: no vectors yet.
+      first: f64[h, w, c], sum of y.
+      second: f64[h, w, c, c], sum of y y^T, lower triangles.
+      third: f64[h, w, c], sum of |y|^2 y.
+      fourth: f64[h, w], sum of |y|^4.
     """
 
     n: int
-    mean: np.ndarray
-    scatter: np.ndarray
-    cubes: np.ndarray
+    shift: np.ndarray | None
+    first: np.ndarray
+    second: np.ndarray
+    third: np.ndarray
     fourth: np.ndarray
+
+    @classmethod
+    def start(cls, height: int, width: int, channels: int) -> "Moments":
+        """Return the sums over no vectors."""
+        first = np.zeros((height, width, channels))
+        second = np.zeros((*first.shape, channels))
+        return cls(0, None, first, second, first, np.zeros((height, width)))
 
 
 def add_vectors(moments: Moments, x: np.ndarray) -> Moments:
-    """Return the moments with vectors x f64[b, h, w, c] added, exactly and in any order."""
+    """Return the moments with vectors x f64[b, h, w, c] added.
+
+    The largest array, `second`, is overwritten: do not use the moments that were given again.
+    """
     if not len(x):
         return moments
-    n, old = moments.n, moments
-    mean = old.mean + (x - old.mean).sum(0) / (n + len(x))
-    d = x - mean
-    squares = np.square(d).sum(-1, keepdims=True)
-    # The deviation of each earlier vector grows by e.
-    e = old.mean - mean
-    ee = np.square(e).sum(-1)
-    trace = np.trace(old.scatter, axis1=-2, axis2=-1)
-    along = np.einsum("hwij,hwj->hwi", old.scatter, e)
-    rows = np.moveaxis(np.concatenate([d, np.sqrt(n) * e[None]]), 0, 2)
-    scatter = np.matmul(rows.mT, rows)
-    scatter += old.scatter
+    from scipy.linalg import blas
+
+    shift = x.mean(0) if moments.shift is None else moments.shift
+    y = np.moveaxis(x - shift, 0, 2)
+    for place in np.ndindex(moments.fourth.shape):
+        # The transposed view is in the column order that BLAS overwrites.
+        upper = moments.second[place].T
+        blas.dsyrk(1.0, y[place].T, beta=1.0, c=upper, overwrite_c=True)
+    squares = np.square(y).sum(-1)
     return Moments(
-        n=n + len(x),
-        mean=mean,
-        scatter=scatter,
-        cubes=old.cubes + 2.0 * along + (trace + n * ee)[..., None] * e + (squares * d).sum(0),
-        fourth=old.fourth
-        + 4.0 * ((along + old.cubes) * e).sum(-1)
-        + 2.0 * ee * trace
-        + n * np.square(ee)
-        + np.square(squares[..., 0]).sum(0),
+        n=moments.n + len(x),
+        shift=shift,
+        first=moments.first + y.sum(2),
+        second=moments.second,
+        third=moments.third + (squares[..., None] * y).sum(2),
+        fourth=moments.fourth + np.square(squares).sum(2),
     )
 
 
-def fit_whitening(moments: Moments, shrinkage: float | str) -> np.ndarray:
-    """Return the inverse of the lower Cholesky factor of each shrunk covariance.
+def central(moments: Moments, place: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the mean, the scatter and the fourth moment around the mean at one position.
+
+    Args:
+      moments: of at least one vector.
+      place: (row, column).
 
     Returns:
-      f[h, w, c, c], lower triangular; float64 where JAX has it enabled, else float32.
+      mean f64[c]; sum of d d^T f64[c, c] and sum of |d|^4, where d = x - mean.
+    """
+    assert moments.shift is not None
+    lower = np.tril(moments.second[place])
+    second = lower + np.tril(lower, -1).T
+    e = moments.first[place] / moments.n
+    ee = e @ e
+    fourth = (
+        moments.fourth[place]
+        + e @ (4.0 * second @ e - 4.0 * moments.third[place])
+        + 2.0 * ee * np.trace(second)
+        - 3.0 * moments.n * ee**2
+    )
+    return moments.shift[place] + e, second - moments.n * np.outer(e, e), float(fourth)
+
+
+def fit_gaussians(moments: Moments, shrinkage: float | str) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a Gaussian at each position.
+
+    Returns:
+      mean f[h, w, c] and whitening f[h, w, c, c], the inverse of the lower Cholesky factor of the
+      shrunk covariance; float64 where JAX has it enabled, else float32.
 
     Raises:
       InputError: if there are fewer than two vectors, or a covariance is singular.
     """
-    from scipy import linalg  # JAX brings SciPy; importing it takes most of a second.
+    from scipy.linalg import lapack  # JAX brings SciPy; importing it takes most of a second.
 
-    n, channels = moments.n, moments.mean.shape[-1]
+    n, channels = moments.n, moments.first.shape[-1]
     if n < 2:
         raise InputError(f"gaussian: a covariance needs at least 2 normal images, got {n}")
-    whitening = np.empty(moments.scatter.shape, jax.dtypes.canonicalize_dtype(float))
+    floor = 0.0
+    if isinstance(shrinkage, str):
+        # Positions that never change, such as masked corners, have no variance of their own.
+        floor = _FLOOR * np.einsum("hwii->", moments.second) / moments.first.size / n
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    means, whitening = np.empty(moments.first.shape, dtype), np.empty(moments.second.shape, dtype)
     for place in np.ndindex(moments.fourth.shape):
-        covariance = shrink(moments.scatter[place], float(moments.fourth[place]), n, shrinkage)
-        try:
-            factor = linalg.cholesky(covariance, lower=True)
-        except linalg.LinAlgError as error:
+        means[place], scatter, fourth = central(moments, place)
+        covariance = shrink(scatter, fourth, n, shrinkage)
+        _add_to_diagonal(covariance, floor)
+        factor, failed = lapack.dpotrf(covariance, lower=True)
+        if failed:
             raise InputError(
                 f"gaussian: the covariance of {channels} channels over {n} images is singular; "
                 "set shrinkage to a number above 0, such as 0.01, or channels to fewer"
-            ) from error
-        whitening[place] = linalg.solve_triangular(factor, np.eye(channels), lower=True)
-    return whitening
+            )
+        whitening[place], _ = lapack.dtrtri(factor, lower=True)
+    return means, whitening
 
 
 def shrink(scatter: np.ndarray, fourth: float, n: int, shrinkage: float | str) -> np.ndarray:
     """Estimate a covariance f64[c, c] from the scatter f64[c, c] of n vectors."""
-    identity = np.eye(len(scatter))
     if not isinstance(shrinkage, str):
-        return scatter / (n - 1) + shrinkage * identity
-    covariance = scatter / n
-    weight = SHRINKAGES[shrinkage](covariance, fourth, n)
-    return (1.0 - weight) * covariance + weight * np.trace(covariance) / len(scatter) * identity
+        covariance, ridge = scatter / (n - 1), shrinkage
+    else:
+        covariance = scatter / n
+        weight = SHRINKAGES[shrinkage](covariance, fourth, n)
+        ridge = weight * np.trace(covariance) / len(covariance)
+        covariance *= 1.0 - weight
+    _add_to_diagonal(covariance, ridge)
+    return covariance
+
+
+def _add_to_diagonal(matrix: np.ndarray, value: float) -> None:
+    matrix.flat[:: len(matrix) + 1] += value
 
 
 def ledoit_wolf(covariance: np.ndarray, fourth: float, n: int) -> float:

@@ -39,7 +39,8 @@ class MemoryBank(Untrained):
     concatenated: a vector for each position. The anomaly map is the mean Euclidean distance from
     the `neighbours` nearest vectors of the bank, the anomaly score of an image the greatest such
     distance before the map is resized and smoothed (PatchCore, Eq. 6). Without `coreset` this is
-    the plain method of nearest neighbours; PatchCore has a coreset and the reweighting.
+    the plain method of nearest neighbours; PatchCore has a neighbourhood of 3, a coreset and the
+    reweighting.
 
     The pass holds 4 c bytes a vector, twice that when it ends: without `bank` for each position of
     each image (300 images, 32 x 32 positions, 384 channels: 470 MB). A score compares an image
@@ -50,11 +51,13 @@ class MemoryBank(Untrained):
       scores: "distance".
       neighbours: vectors whose distances are averaged.
       unit: whether each map's vectors are first scaled to length 1, so that their direction counts
-        and every map counts the same.
-      neighbourhood: side of the square that is averaged around each position, odd; 1: none. At the
-        edge the mean is over the positions that exist.
+        and every map counts the same. Synthetic defects on held-out normal images are found better
+        so: mean AUROC .868 against .758, and .782 with each channel standardized.
+      neighbourhood: side of the square that is averaged around each position, odd; 1: none
+        (PatchCore: 3). At the edge the mean is over the positions that exist. By the same measure
+        1 is better than 3: .889 against .868.
       bank: at most so many vectors, drawn at random from all of them, go on to the coreset or the
-        bank; None: all.
+        bank; None: all. More are better: .881 with 2,000, .889 with 5,000, .893 with 20,000.
       coreset: share of the vectors that is kept, chosen greedily so that none is far from those
         that are kept; None: all.
       projection: channels of the random projection in which the coreset is chosen; None: no
@@ -74,8 +77,8 @@ class MemoryBank(Untrained):
     encoder: Encoder
     scores: tuple[str, ...] = ("distance",)
     neighbours: int = 1
-    unit: bool = False
-    neighbourhood: int = 3
+    unit: bool = True
+    neighbourhood: int = 1
     bank: int | None = None
     coreset: float | None = None
     projection: int | None = 128

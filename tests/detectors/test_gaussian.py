@@ -9,7 +9,7 @@ from scipy.spatial import distance
 from sklearn.covariance import OAS, LedoitWolf
 
 from jaxflow.detectors import Detector
-from jaxflow.detectors.covariance import fit_whitening, shrink
+from jaxflow.detectors.covariance import Moments, central, fit_gaussians, shrink
 from jaxflow.detectors.gaussian import Gaussian
 from jaxflow.encoders import Encoder
 from jaxflow.errors import InputError
@@ -65,7 +65,7 @@ def test_it_answers_the_contract():
 
 
 def test_each_position_has_the_mean_and_covariance_of_numpy(fit):
-    detector, maps = Gaussian(encoder()), draw_maps(20)
+    detector, maps = Gaussian(encoder(), shrinkage=0.01), draw_maps(20)
     variables = fit(detector, maps)
     got = variables["constants"]["gaussian_0"]
     mean, covariance = covariances(vectors_of(detector, variables, maps))
@@ -78,7 +78,8 @@ def test_each_position_has_the_mean_and_covariance_of_numpy(fit):
 
 def test_log_prob_equals_scipy_in_float64(fit):
     with jax.enable_x64(True):
-        detector, maps = Gaussian(encoder()), draw_maps(20, dtype=np.float64)
+        detector = Gaussian(encoder(), shrinkage=0.01)
+        maps = draw_maps(20, dtype=np.float64)
         variables = fit(detector, maps)
         others = draw_maps(3, seed=1, dtype=np.float64)
         got = jax.jit(detector.log_prob)(variables, others)
@@ -94,7 +95,7 @@ def test_log_prob_equals_scipy_in_float64(fit):
 
 def test_pooled_log_prob_equals_scipy_in_float64(fit):
     with jax.enable_x64(True):
-        detector = Gaussian(encoder(), pooled=True)
+        detector = Gaussian(encoder(), pooled=True, shrinkage=0.01)
         maps, others = draw_maps(20, dtype=np.float64), draw_maps(3, seed=1, dtype=np.float64)
         got = detector.log_prob(fit(detector, maps), others)
         expected = 0.0
@@ -115,7 +116,7 @@ def test_one_map_with_all_channels_has_the_likelihood_of_the_features_themselves
 
 
 def test_scores_equal_their_definitions(fit):
-    detector = Gaussian(encoder(), smoothing=0)
+    detector = Gaussian(encoder(), shrinkage=0.01, smoothing=0)
     maps, others = draw_maps(20), draw_maps(3, seed=1)
     variables = fit(detector, maps)
     scored = detector.score(variables, others, (4, 6))
@@ -133,7 +134,7 @@ def test_scores_equal_their_definitions(fit):
 
 
 def test_pooled_distances_of_the_maps_are_added_and_the_same_at_every_pixel(fit):
-    detector = Gaussian(encoder(), pooled=True)
+    detector = Gaussian(encoder(), pooled=True, shrinkage=0.01)
     maps, others = draw_maps(20), draw_maps(3, seed=1)
     scored = detector.score(fit(detector, maps), others, SIZE)["mahalanobis"]
     expected = np.zeros(3)
@@ -162,7 +163,9 @@ def test_streamed_shrinkage_equals_scikit_learn(name, estimator, n):
     (moments,) = carry
     vectors = vectors_of(detector, variables, maps).astype(np.float64)
     for place in np.ndindex(4, 6):
-        got = shrink(moments.scatter[place], float(moments.fourth[place]), moments.n, name)
+        mean, scatter, fourth = central(moments, place)
+        np.testing.assert_allclose(mean, vectors[:, *place].mean(0), rtol=1e-12)
+        got = shrink(scatter, fourth, moments.n, name)
         expected = estimator().fit(vectors[:, *place]).covariance_
         np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
 
@@ -270,12 +273,28 @@ def test_a_singular_covariance_says_what_to_do(fit):
         fit(Gaussian(encoder(), shrinkage=0.0), draw_maps(5))
 
 
-def test_whitening_follows_the_precision_that_jax_has():
-    moments = Gaussian(encoder())._start(Gaussian(encoder()).init(jax.random.key(0), SIZE))[0]
-    moments = moments._replace(n=3)
-    assert fit_whitening(moments, 1.0).dtype == np.float32
+def test_gaussians_follow_the_precision_that_jax_has():
+    moments = Moments.start(1, 2, 3)._replace(n=3, shift=np.zeros((1, 2, 3)))
+    assert {a.dtype for a in fit_gaussians(moments, 1.0)} == {np.dtype(np.float32)}
     with jax.enable_x64(True):
-        assert fit_whitening(moments, 1.0).dtype == np.float64
+        assert {a.dtype for a in fit_gaussians(moments, 1.0)} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("shrinkage", [0.01, "ledoit_wolf", "oas"])
+def test_positions_that_never_change_are_no_fault(fit, shrinkage):
+    detector, maps, others = Gaussian(encoder(), shrinkage=shrinkage), draw_maps(20), draw_maps(1)
+    for m in (*maps, *others):
+        m[:, :, : m.shape[2] // 3 + 1] = 0.3
+    scored = detector.score(fit(detector, maps), others, SIZE)["mahalanobis"]
+    assert np.isfinite(scored.anomaly_map).all()
+    assert scored.anomaly_map[0, :, 0].max() < scored.anomaly_map[0, :, -1].min()
+
+
+@pytest.mark.parametrize("shrinkage", ["ledoit_wolf", "oas"])
+def test_images_that_are_all_the_same_are_refused(fit, shrinkage):
+    maps = [np.repeat(m, 5, 0) for m in draw_maps(1)]
+    with pytest.raises(InputError, match="is singular; set shrinkage to a number above 0"):
+        fit(Gaussian(encoder(), shrinkage=shrinkage), maps)
 
 
 def test_it_says_what_it_is():

@@ -48,7 +48,7 @@ def rows(vectors):
 
 
 def plain(**options):
-    return MemoryBank(ENCODER, **{"neighbourhood": 1, "smoothing": 0, **options})
+    return MemoryBank(ENCODER, **{"unit": False, "smoothing": 0, **options})
 
 
 @pytest.mark.parametrize("detector", [MemoryBank(ENCODER), Spade(ENCODER)], ids=["bank", "spade"])
@@ -168,7 +168,10 @@ def test_spade_equals_a_slow_reference(fit):
 
 DETECTORS = {
     "plain": plain(),
-    "patchcore": MemoryBank(ENCODER, coreset=0.5, reweighting=True, smoothing=1.0),
+    "patchcore": MemoryBank(
+        ENCODER, unit=False, neighbourhood=3, coreset=0.5, reweighting=True, smoothing=1.0
+    ),
+    "unit": MemoryBank(ENCODER, smoothing=1.0),
     "spade": Spade(ENCODER, images=4, smoothing=1.0),
 }
 
@@ -198,10 +201,11 @@ def test_init_gives_the_final_arrays_but_for_their_number(fit, name):
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_defect_stands_out_where_it_is(fit, name):
-    detector, others = DETECTORS[name], draw_maps(2, seed=1)
-    others[0][1, 2, 4] += 10.0
+    detector, others = DETECTORS[name], [m + 5.0 for m in draw_maps(2, seed=1)]
+    others[0][1, 2, 4] -= 15.0
     others[1][1] += 1.0
-    scored = detector.score(fit(detector, draw_maps(8)), others, SIZE)["distance"]
+    normal = [m + 5.0 for m in draw_maps(8)]
+    scored = detector.score(fit(detector, normal), others, SIZE)["distance"]
     assert scored.anomaly_score[1] > 1.5 * scored.anomaly_score[0]
     row, column = np.unravel_index(scored.anomaly_map[1].argmax(), SIZE)
     # A neighbourhood of 3 spreads it by one position.

@@ -23,9 +23,11 @@ def slow_centres(vectors, first, count):
 
 
 @pytest.mark.parametrize("block", [7, 16, 100])
-@pytest.mark.parametrize("count", [1, 3])
-def test_nearest_equals_all_distances_for_any_block(monkeypatch, block, count):
+@pytest.mark.parametrize("columns", [1, 5, 64])
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_nearest_equals_all_distances_for_any_block(monkeypatch, block, columns, count):
     monkeypatch.setattr(neighbours, "_BLOCK", block)
+    monkeypatch.setattr(neighbours, "_COLUMNS", columns)
     queries, vectors = draw(5, 6), draw(50, 6, seed=1)
     distances, indices = nearest(jnp.asarray(queries), jnp.asarray(vectors), count)
     every = distance.cdist(queries, vectors)
@@ -45,6 +47,18 @@ def test_no_vector_is_its_own_neighbour_twice(monkeypatch):
     vectors = draw(7, 3)
     _, indices = nearest(jnp.asarray(vectors), jnp.asarray(vectors), 7)
     np.testing.assert_array_equal(np.sort(indices), np.tile(np.arange(7), (7, 1)))
+
+
+def test_neighbours_that_share_a_column_or_a_block_are_all_found(monkeypatch):
+    monkeypatch.setattr(neighbours, "_BLOCK", 12)
+    monkeypatch.setattr(neighbours, "_COLUMNS", 4)
+    # The three nearest: in one column of one block, next to each other, in three blocks.
+    for near in ([1, 5, 9], [4, 5, 6], [2, 14, 29], [23, 24, 12]):
+        vectors = np.full((30, 1), 50.0, np.float32)
+        vectors[near, 0] = 1.0, 2.0, 3.0
+        distances, indices = nearest(jnp.zeros((1, 1)), jnp.asarray(vectors), 3)
+        np.testing.assert_array_equal(indices[0], near)
+        np.testing.assert_array_equal(distances[0], [1.0, 2.0, 3.0])
 
 
 def test_fewer_vectors_than_neighbours_are_refused():
