@@ -235,5 +235,6 @@ def test_magnetic_tile_in_another_layout_is_refused(tmp_path, line):
 
 def test_unknown_data_sets_and_options_are_answered_with_the_known_ones(line):
     assert all(name in line("mvtec") for name in DATASETS)
-    assert "no option 'sise'; it takes drawing_seed, n_test_anomalous" in line("textures", sise=3)
+    assert "no option 'sise'; did you mean size?" in line("textures", sise=3)
+    assert "no option 'x'; it takes drawing_seed, n_test_anomalous" in line("textures", x=3)
     assert "no option 'size'; it takes none" in line("folder", size=3)
