@@ -1,5 +1,6 @@
 """The plain install and the extras: each holds what its part of jaxflow imports, and no more."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -147,6 +148,25 @@ def test_the_pins_are_versions_of_what_all_allows():
             pins[canonicalize_name(name)] = version
     assert set(pins) - set(wanted) == {"jaxlib"}
     assert [name for name in wanted if not wanted[name].contains(pins[name], True)] == []
+
+
+def test_every_import_is_of_a_declared_package():
+    declared = {
+        canonicalize_name(each.name)
+        for each in [*map(Requirement, PROJECT["dependencies"]), *requirements("all")]
+    }
+    declared |= {"jaxlib", "protobuf"}  # Of jax, and of tensorflow-datasets.
+    owners = metadata.packages_distributions()
+    undeclared = set()
+    for path in (ROOT / "jaxflow").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for module in {name.split(".")[0] for name in names} - {"jaxflow"}:
+                packages = {canonicalize_name(name) for name in owners.get(module, [module])}
+                if module not in sys.stdlib_module_names and not packages & declared:
+                    undeclared.add((module, str(path.relative_to(ROOT))))
+    assert undeclared == set()
 
 
 @pytest.mark.parametrize(("extra", "program"), USES)
