@@ -18,7 +18,6 @@ if __name__ == "__main__":
 
     cli.run("benchmark")  # It imports this module again, and ends the process.
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,6 @@ from jaxflow.parallel import check_batch_size, padded_size
 _MOST = 2**16
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command_line.run(_main, _define, __doc__, argv)
-
-
 def _define(values: flags.FlagValues) -> None:
     command_line.define_config(values)
     tables = ", ".join(COMPLEXITY)
@@ -63,7 +57,9 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("output", None, "JSON file to write the figures to", flag_values=values)
 
 
-def _main(values: flags.FlagValues) -> int:
+@command_line.command(_define, __doc__)
+def main(values: flags.FlagValues) -> int:
+    """Run the command; return its exit code."""
     output = _output(values.output)
     given = command_line.integers("batch_sizes", values.batch_sizes, 1, _MOST)
     batch_sizes = given or _default_batch_sizes()

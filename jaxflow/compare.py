@@ -38,11 +38,6 @@ from jaxflow.files import check_outputs, check_writable, locked, remove_parts
 from jaxflow.reports.comparison import Comparison, random_note, write_comparison
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command_line.run(_main, _define, __doc__, argv)
-
-
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "configs", None, "configurations: Python files, which are run", flag_values=values
@@ -66,7 +61,9 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("oracle", False, "add best on test, marked", flag_values=values)
 
 
-def _main(values: flags.FlagValues) -> int:
+@command_line.command(_define, __doc__)
+def main(values: flags.FlagValues) -> int:
+    """Run the command; return its exit code."""
     command_line.required(values, "workdir")
     plan = plan_of(
         values.configs,

@@ -13,7 +13,6 @@ if __name__ == "__main__":
 
     cli.run("evaluate")  # It imports this module again, and ends the process.
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -26,11 +25,6 @@ from jaxflow.experiments.run_folder import load_run
 from jaxflow.reports.tables import format_table, result_table
 
 SHOWN = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command_line.run(_main, _define, __doc__, argv)
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -54,7 +48,9 @@ def _define(values: flags.FlagValues) -> None:
     command_line.define_decision(values)
 
 
-def _main(values: flags.FlagValues) -> int:
+@command_line.command(_define, __doc__)
+def main(values: flags.FlagValues) -> int:
+    """Run the command; return its exit code."""
     command_line.required(values, "workdir")
     workdir = Path(values.workdir)
     config, _ = load_run(workdir)

@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
     cli.run("generate")  # It imports this module again, and ends the process.
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -34,11 +33,6 @@ from jaxflow.reports.generation_picture import generation_figure, picture_of
 from jaxflow.reports.pictures import save_figure
 
 _MOST_NOISE = 1e6
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command_line.run(_main, _define, __doc__, argv)
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -66,7 +60,9 @@ def _define(values: flags.FlagValues) -> None:
     )
 
 
-def _main(values: flags.FlagValues) -> int:
+@command_line.command(_define, __doc__)
+def main(values: flags.FlagValues) -> int:
+    """Run the command; return its exit code."""
     command_line.required(values, "workdir", "input", "output")
     region, output = parse_region(values.region), Path(values.output)
     if not 0 < values.noise <= _MOST_NOISE:

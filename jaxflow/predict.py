@@ -33,11 +33,6 @@ from jaxflow.reports.tables import ScoresFile
 SCORES = "scores.csv"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command_line.run(_main, _define, __doc__, argv)
-
-
 def _define(values: flags.FlagValues) -> None:
     command_line.define_trained_run(values)
     command_line.define_selection(values)
@@ -49,7 +44,9 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("pictures", True, "draw a picture of each image", flag_values=values)
 
 
-def _main(values: flags.FlagValues) -> int:
+@command_line.command(_define, __doc__)
+def main(values: flags.FlagValues) -> int:
+    """Run the command; return its exit code."""
     command_line.required(values, "workdir", "input", "output")
     output = Path(values.output)
     paths = find_images(values.input, output)

@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
     cli.run("train")  # It imports this module again, and ends the process.
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -24,17 +23,14 @@ from jaxflow.experiments.checks import check_config, check_effects
 from jaxflow.experiments.train_run import train_run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command_line.run(_main, _define, __doc__, argv)
-
-
 def _define(values: flags.FlagValues) -> None:
     command_line.define_config(values)
     flags.DEFINE_string("workdir", None, "folder of the run, made if missing", flag_values=values)
 
 
-def _main(values: flags.FlagValues) -> int:
+@command_line.command(_define, __doc__)
+def main(values: flags.FlagValues) -> int:
+    """Run the command; return its exit code."""
     command_line.required(values, "config", "workdir")
     check_config(values.config)
     check_effects(values.config)

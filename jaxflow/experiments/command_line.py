@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import sys
 import textwrap
@@ -24,26 +25,44 @@ _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 _LESS_MEMORY = "use smaller batches or smaller images"
 
 
-def run(
-    main: Callable[[flags.FlagValues], int],
-    define: Callable[[flags.FlagValues], None],
-    doc: str | None,
-    argv: Sequence[str] | None = None,
-) -> int:
-    """Parse the flags and run a command.
+def command(define: Callable[[flags.FlagValues], None], doc: str | None) -> Callable:
+    """Make a command of a function: a decorator.
 
     Args:
-      main: the command: flags in, exit code out.
       define: defines the command's flags.
       doc: its help text.
-      argv: the command line; None: the process's.
 
     Returns:
-      The exit code: 2 for a mistake of the user, 1 for what the system refuses (a full disk, a
-      place without access, no memory), 128 and its number for a signal; each told in one line on
-      stderr.
+      Turns `main(values: FlagValues) -> exit code` into `main(argv=None) -> exit code`, where None
+      is the process's command line. The code is 2 for a mistake of the user, 1 for what the system
+      refuses (a full disk, a place without access, no memory), 128 and its number for a signal;
+      each told in one line on stderr.
     """
-    whole_process = argv is None
+
+    def decorate(main: Callable[[flags.FlagValues], int]) -> Callable[..., int]:
+        @functools.wraps(main)
+        def run(argv: Sequence[str] | None = None) -> int:
+            whole_process = argv is None
+            values = _flags(define)
+            logging.set_verbosity(logging.FATAL)  # What Orbax logs as an error it raises too.
+            if whole_process:
+                signals.leave_speaking_to_main()
+            argv = list(sys.argv if argv is None else argv)
+            try:
+                with signals.raised(whole_process), _data_warnings_in_one_line():
+                    if {"--help", "-h", "--helpfull"} & set(argv[1:]):
+                        return _say_help(doc, values, argv)
+                    _parse(values, argv)
+                    return main(values)
+            except (Exception, KeyboardInterrupt) as error:
+                return _tell(error)
+
+        return run
+
+    return decorate
+
+
+def _flags(define: Callable[[flags.FlagValues], None]) -> flags.FlagValues:
     values = flags.FlagValues()
     define(values)
     flags.DEFINE_multi_string(
@@ -52,41 +71,27 @@ def run(
         "parts from outside: a Python file, which is run",
         flag_values=values,
     )
-    argv = list(sys.argv if argv is None else argv)
-    logging.set_verbosity(logging.FATAL)  # What Orbax logs as an error it raises too.
-    if whole_process:
-        signals.leave_speaking_to_main()
-    try:
-        with signals.raised(whole_process), _data_warnings_in_one_line():
-            if {"--help", "-h", "--helpfull"} & set(argv[1:]):
-                given = [each for each in argv if each.startswith("--plugin=")]
-                run_plugins([each.removeprefix("--plugin=") for each in given])
-                say(_help(doc, values))
-                return 0
-            _parse(values, argv)
-            return main(values)
-    except InputError as error:
-        return _fail(str(error), 2)
-    except RunStopped as error:
-        return _fail(str(error), error.exit_code)
-    except signals.Interrupted as stop:
-        return _fail(str(stop), stop.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
-    except OSError as error:
-        if error.errno is None:  # Not the system's: a library's own kind.
-            raise
-        return _fail(explain(error), 2 if error.errno in _WRONG_PATH else 1)
-    except MemoryError as error:
-        return _fail(f"not enough memory: {error}; {_LESS_MEMORY}", 1)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return _fail(f"not enough memory: {str(error)[:200]}; {_LESS_MEMORY}", 1)
-    except Exception as error:
-        if not (place := place_of(error)):
-            raise
-        return _fail(f"--plugin {place}: {type(error).__name__}: {error}", 2)
+    return values
+
+
+def _tell(error: BaseException) -> int:
+    """Tell in one line what ended a command, and return its exit code; raise what is our fault."""
+    match error:
+        case InputError():
+            return _fail(str(error), 2)
+        case RunStopped() | signals.Interrupted():
+            return _fail(str(error), error.exit_code)
+        case KeyboardInterrupt():
+            return _fail("interrupted", 130)
+        case OSError() if error.errno is not None:  # The system's, not a library's own kind.
+            return _fail(explain(error), 2 if error.errno in _WRONG_PATH else 1)
+        case MemoryError():
+            return _fail(f"not enough memory: {error}; {_LESS_MEMORY}", 1)
+        case jax.errors.JaxRuntimeError() if "RESOURCE_EXHAUSTED" in str(error):
+            return _fail(f"not enough memory: {str(error)[:200]}; {_LESS_MEMORY}", 1)
+        case Exception() if place := place_of(error):
+            return _fail(f"--plugin {place}: {type(error).__name__}: {error}", 2)
+    raise error
 
 
 def define_config(values: flags.FlagValues) -> None:
@@ -243,6 +248,14 @@ def _check_text(name: str, value: object) -> None:
             raise InputError(f"--{name} is empty; give a value, or leave it out")
         if isinstance(text, str) and "\0" in text:
             raise InputError(f"--{name} holds a null character: {text!r}")
+
+
+def _say_help(doc: str | None, values: flags.FlagValues, argv: Sequence[str]) -> int:
+    """Print the help, with the choices of the plugins that are named."""
+    given = [each for each in argv if each.startswith("--plugin=")]
+    run_plugins([each.removeprefix("--plugin=") for each in given])
+    say(_help(doc, values))
+    return 0
 
 
 def _help(doc: str | None, values: flags.FlagValues) -> str:

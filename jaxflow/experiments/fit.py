@@ -1,11 +1,15 @@
 """From normal images to a model to hold."""
 
 import contextlib
+import functools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+
+import jax
+import numpy as np
 
 from jaxflow.data.example import AnomalyDataset
 from jaxflow.data.pipeline import read_in_batches
@@ -13,11 +17,21 @@ from jaxflow.detectors import Detector
 from jaxflow.detectors.scorer import Scorer
 from jaxflow.evaluation.calibration import Quantiles, calibrate
 from jaxflow.model import Model, Selection
-from jaxflow.training import Recipe, Trained
-from jaxflow.training import fit as train
+from jaxflow.training import (
+    Recipe,
+    Trained,
+    create_state,
+    encoded,
+    keep_features,
+    make_trainer,
+    read_selections,
+    run_passes,
+)
 from jaxflow.training.loop import no_signals
 
 _USUAL = Quantiles()
+# Feature maps, and which images count.
+Batches = Iterator[tuple[tuple[Any, ...], np.ndarray]]
 
 
 def fit(
@@ -58,7 +72,16 @@ def fit(
         raise TypeError(f"{next(iter(options))} belongs to the recipe: give one of the two")
     recipe = recipe or Recipe(**options)
     with _folder(workdir) as folder:
-        trained = train(detector, dataset, recipe, folder, say=say, signals=signals)
+        features = keep_features(detector, dataset, recipe, say)
+        normal = _maps(detector, dataset, recipe) if features is None else features.in_batches
+        drawn = detector.init(jax.random.key(recipe.seed), recipe.size)
+        variables = run_passes(detector.before, {"last": drawn}, normal())["last"]
+        trained = {"last": Trained(0, variables)}
+        if detector.objective is not None:
+            trainer = make_trainer(detector, dataset, features, recipe, folder, say, signals)
+            trainer.run(create_state(variables, recipe.optimizer, recipe.seed))
+            trained = read_selections(detector, recipe, folder, say)
+    trained = _learned(detector, trained, normal())
     return Model(
         detector,
         _calibrated(detector, dataset, recipe, trained, score_batch_size, quantiles),
@@ -77,6 +100,20 @@ def _folder(workdir: str | Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
+
+
+def _maps(detector: Detector, dataset: AnomalyDataset, recipe: Recipe) -> Callable[[], Batches]:
+    """Return what computes the feature maps of the training images anew, batch by batch."""
+    return functools.partial(encoded, detector.encoder, dataset.train, recipe.size)
+
+
+def _learned(
+    detector: Detector, trained: Mapping[str, Trained], normal: Batches
+) -> dict[str, Trained]:
+    """Add what the detector learns with its trained variables."""
+    variables = {name: each.variables for name, each in trained.items()}
+    learned = run_passes(detector.after, variables, normal)
+    return {name: Trained(each.step, learned[name]) for name, each in trained.items()}
 
 
 def _calibrated(

@@ -3,20 +3,21 @@
 from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches
 from jaxflow.training.checkpoints import Checkpoint, Checkpoints
 from jaxflow.training.features import KeptFeatures, encoded
-from jaxflow.training.fit import (
-    FOLDERS,
-    Recipe,
-    Trained,
-    fit,
-    make_step,
-    read_checkpoints,
-    read_selections,
-    steps_per_epoch,
-)
 from jaxflow.training.loop import Schedule, Trainer
 from jaxflow.training.optimizers import OPTIMIZERS, separately
 from jaxflow.training.passes import run_passes
 from jaxflow.training.rates import RATES
+from jaxflow.training.recipe import (
+    FOLDERS,
+    Recipe,
+    Trained,
+    keep_features,
+    make_step,
+    make_trainer,
+    read_checkpoints,
+    read_selections,
+    steps_per_epoch,
+)
 from jaxflow.training.step import (
     Encode,
     TrainState,
@@ -33,8 +34,9 @@ __all__ = [
     "FOLDERS",
     "Recipe",
     "Trained",
-    "fit",
+    "keep_features",
     "make_step",
+    "make_trainer",
     "read_checkpoints",
     "read_selections",
     "steps_per_epoch",

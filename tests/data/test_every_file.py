@@ -285,7 +285,7 @@ def test_a_note_is_warned_of_and_a_command_prints_it_as_one_line_of_its_own(root
             load_dataset("folder", **arguments)
         return 0
 
-    assert command_line.run(main, lambda values: None, None, ["load"]) == 0
+    assert command_line.command(lambda values: None, None)(main)(["load"]) == 0
     err = capsys.readouterr().err
     assert err.startswith("jaxflow: WARNING: folder (set): 1 file passed over")
     assert err.count("\n") == 1

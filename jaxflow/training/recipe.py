@@ -1,4 +1,4 @@
-"""Fit a detector to normal images: passes, training, passes."""
+"""How a detector is trained by gradient, and what its checkpoints hold."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -15,10 +15,9 @@ from jaxflow.detectors import Detector, Variables
 from jaxflow.parallel import PMAP, Devices
 from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches
 from jaxflow.training.checkpoints import Checkpoints
-from jaxflow.training.features import KeptFeatures, encoded
+from jaxflow.training.features import KeptFeatures
 from jaxflow.training.loop import Schedule, Trainer, no_signals
 from jaxflow.training.optimizers import adam_l2
-from jaxflow.training.passes import run_passes
 from jaxflow.training.step import (
     Encode,
     Rate,
@@ -80,55 +79,15 @@ class Recipe:
     devices: Devices = PMAP
 
 
-def fit(
-    detector: Detector,
-    dataset: AnomalyDataset,
-    recipe: Recipe,
-    workdir: Path,
-    *,
-    say: Callable[[str], None] = print,
-    signals: Callable[[], AbstractContextManager[list[int]]] = no_signals,
-) -> dict[str, Trained]:
-    """Fit a detector to the training images of a data set.
-
-    Args:
-      detector: of any family.
-      dataset: its held-out images choose `best`.
-      recipe: how.
-      workdir: keeps the checkpoints, from which the same call goes on.
-      say: takes lines for the user.
-      signals: see `Trainer`.
-
-    Returns:
-      The variables with all that the passes learned: `last`, and `best` by validation likelihood
-      where images were held out and something is trained.
-
-    Raises:
-      InputError: if there are checkpoints and none can be used.
-      RunStopped: see `Trainer`.
-    """
-    variables = detector.init(jax.random.key(recipe.seed), recipe.size)
-    features = None
-    if recipe.augmentation is None and detector.objective is not None:
-        features = KeptFeatures(detector.encoder, dataset.train, recipe.size, recipe.feature_memory)
-        say(f"features of {len(features)} images computed once, kept in {features.place} memory")
-
-    def normal() -> Iterator[Any]:
-        if features is not None:
-            return features.in_batches()
-        return encoded(detector.encoder, dataset.train, recipe.size)
-
-    variables = run_passes(detector.before, {"last": variables}, normal())["last"]
-    if detector.objective is None:
-        return {
-            "last": Trained(0, run_passes(detector.after, {"last": variables}, normal())["last"])
-        }
-    trainer = _trainer(detector, dataset, features, recipe, workdir, say, signals)
-    trainer.run(create_state(variables, recipe.optimizer, recipe.seed))
-    selections = read_selections(detector, recipe, workdir, say)
-    trained = {name: selection.variables for name, selection in selections.items()}
-    learned = run_passes(detector.after, trained, normal())
-    return {name: Trained(selection.step, learned[name]) for name, selection in selections.items()}
+def keep_features(
+    detector: Detector, dataset: AnomalyDataset, recipe: Recipe, say: Callable[[str], None]
+) -> KeptFeatures | None:
+    """Keep the feature maps of the training images, where training reads them again and again."""
+    if recipe.augmentation is not None or detector.objective is None:
+        return None
+    features = KeptFeatures(detector.encoder, dataset.train, recipe.size, recipe.feature_memory)
+    say(f"features of {len(features)} images computed once, kept in {features.place} memory")
+    return features
 
 
 def steps_per_epoch(dataset: AnomalyDataset, batch_size: int) -> int:
@@ -197,16 +156,26 @@ def make_step(detector: Any, recipe: Recipe, encode: Encode = as_maps) -> Callab
     )
 
 
-def _trainer(
+def make_trainer(
     detector: Detector,
     dataset: AnomalyDataset,
     features: KeptFeatures | None,
     recipe: Recipe,
     workdir: Path,
     say: Callable[[str], None],
-    signals: Callable[[], AbstractContextManager[list[int]]],
+    signals: Callable[[], AbstractContextManager[list[int]]] = no_signals,
 ) -> Trainer:
-    """Return what trains by gradient to the end, from where the folder stands."""
+    """Return what trains by gradient to the end, from where the folder stands.
+
+    Args:
+      detector: with an objective.
+      dataset: its held-out images choose `best`.
+      features: of the training images, as `keep_features` gives them.
+      recipe: how.
+      workdir: keeps the checkpoints.
+      say: takes lines for the user.
+      signals: see `Trainer`.
+    """
     batches: Batches
     if features is not None:
         batches = FeatureBatches(features, recipe.batch_size, recipe.seed, recipe.devices)
