@@ -121,7 +121,8 @@ class AnomalyDataset:
       name: name in the registry.
       category: the object or texture shown.
       train: normal images to train on.
-      validation: normal images held out of the training images; may be empty.
+      validation: normal images that are not trained on, held out of the training images or the
+        set's own; may be empty.
       test: normal and anomalous images, or None where the data set has none.
       has_masks: whether every anomalous test image has a mask (False without any).
       fingerprint: hash of the contents of the images and masks and of their names; it is the same
