@@ -10,20 +10,30 @@ from jaxflow.data.example import NORMAL, AnomalyDataset, Split
 from jaxflow.data.sets.btad import Btad
 from jaxflow.data.sets.cifar10 import Cifar10
 from jaxflow.data.sets.folder import Folder
+from jaxflow.data.sets.kolektor_sdd import KolektorSdd
+from jaxflow.data.sets.kolektor_sdd2 import KolektorSdd2
 from jaxflow.data.sets.magnetic_tile import MagneticTile
+from jaxflow.data.sets.mpdd import Mpdd
 from jaxflow.data.sets.mvtec import MvtecAd
+from jaxflow.data.sets.mvtec_loco import MvtecLoco
 from jaxflow.data.sets.shanghaitech import ShanghaiTech
 from jaxflow.data.sets.textures import Textures
+from jaxflow.data.sets.visa import Visa
 from jaxflow.errors import DataWarning, InputError, suggest
 
 DATASETS: dict[str, type[AnomalyBuilder]] = {
     "btad": Btad,
     "cifar10": Cifar10,
     "folder": Folder,
+    "kolektor_sdd": KolektorSdd,
+    "kolektor_sdd2": KolektorSdd2,
     "magnetic_tile": MagneticTile,
+    "mpdd": Mpdd,
     "mvtec_ad": MvtecAd,
+    "mvtec_loco": MvtecLoco,
     "shanghaitech": ShanghaiTech,
     "textures": Textures,
+    "visa": Visa,
 }
 
 
