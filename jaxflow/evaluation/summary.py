@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxflow.errors import InputError
+from jaxflow.evaluation.aupimo import normal_aupimo, why_no_aupimo
 from jaxflow.evaluation.aupro import ranked_aupro
 from jaxflow.evaluation.metrics import ranked_auroc, ranked_average_precision, ranked_f1_max
 from jaxflow.evaluation.ranking import RankedScores, check_labels, check_scores, rank_scores
@@ -44,7 +45,8 @@ def evaluate_scores(
 
     Returns:
       metrics: image_ and pixel_ auroc, average_precision, f1_max, f1_max_threshold, threshold,
-        fpr_at_threshold and tpr_at_threshold, and pixel_aupro; what cannot be computed is absent.
+        fpr_at_threshold and tpr_at_threshold, pixel_aupro and pixel_aupimo; what cannot be computed
+        is absent.
       skipped: for each absent metric, the reason.
 
     Raises:
@@ -75,7 +77,8 @@ def _add_pixels(
     if masks is None or anomaly_maps is None:
         reason = "no masks" if masks is None else "no anomaly maps"
         names = [f"pixel_{name}" for name in RANKING_METRICS + THRESHOLD_METRICS]
-        result.skipped.update(dict.fromkeys([*names, "pixel_aupro"], reason))
+        names += ["pixel_aupro", "pixel_aupimo"]
+        result.skipped.update(dict.fromkeys(names, reason))
         return
     truth, maps = check_labels(masks, "masks"), check_scores(anomaly_maps, "anomaly maps")
     _check_masks(labels, truth)
@@ -87,6 +90,10 @@ def _add_pixels(
         result.skipped["pixel_aupro"] = reason_missing
     else:
         result.metrics["pixel_aupro"] = ranked_aupro(ranked.negatives, truth, maps, max_fpr)
+    if reason_missing := why_no_aupimo(truth, ~labels):
+        result.skipped["pixel_aupimo"] = reason_missing
+    else:
+        result.metrics["pixel_aupimo"] = normal_aupimo(truth, maps, ~labels).mean
 
 
 def _check_masks(labels: np.ndarray, masks: np.ndarray) -> None:

@@ -14,6 +14,7 @@ MAIN_METRICS = {
     "image_auroc": "image AUROC",
     "pixel_auroc": "pixel AUROC",
     "pixel_aupro": "pixel AUPRO",
+    "pixel_aupimo": "pixel AUPIMO",
     "image_f1_max": "image F1 max",
     "pixel_f1_max": "pixel F1 max",
     "image_average_precision": "image AP",
