@@ -132,6 +132,28 @@ def test_an_anomalous_image_without_anomalous_pixels_is_not_normal_to_aupimo(sco
     assert found["pixel_aupimo"] == aupimo.pixel_aupimo(masks[:5], maps[:5]).mean
 
 
+def test_kinds_of_defect_are_told_apart_where_there_are_several(scored):
+    labels, scores, masks, maps = scored
+    defects = ["good"] * 3 + ["bent", "cut", "bent"]
+    given = {"masks": masks, "anomaly_maps": maps}
+    found, _ = evaluate_scores(labels, scores, **given, defects=defects)
+    areas = aupimo.pixel_aupimo(masks, maps).per_image
+    for kind, members in (("bent", [3, 5]), ("cut", [4])):
+        shown = [0, 1, 2, *members]
+        assert found[f"image_auroc/{kind}"] == metrics.auroc(labels[shown], scores[shown])
+        assert found[f"pixel_aupimo/{kind}"] == pytest.approx(np.mean(areas[members]))
+    whole, _ = evaluate_scores(labels, scores, **given)
+    one_kind, _ = evaluate_scores(labels, scores, **given, defects=["good"] * 3 + ["cut"] * 3)
+    assert one_kind == whole == {k: v for k, v in found.items() if "/" not in k}
+    of_images, _ = evaluate_scores(labels, scores, defects=defects)
+    assert {k for k in of_images if "/" in k} == {"image_auroc/bent", "image_auroc/cut"}
+    some = slice(3, 6)
+    found, _ = evaluate_scores(labels[some], scores[some], defects=defects[some])
+    assert not any("/" in name for name in found)
+    with pytest.raises(InputError, match="expected one for each of 6 images, got 5"):
+        evaluate_scores(labels, scores, defects=defects[1:])
+
+
 def test_every_metric_is_either_found_or_skipped(scored):
     labels, scores, masks, maps = scored
     full, _ = evaluate_scores(
