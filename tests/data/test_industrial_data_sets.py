@@ -255,6 +255,19 @@ def test_kolektor_sdd2_leaves_defective_training_images_out_and_says_so(tmp_path
     check_images(data, root)
 
 
+def test_kolektor_sdd2_leaves_the_copies_in_its_archive_out_and_says_so(tmp_path, loaded):
+    root = write_kolektor_sdd2(tmp_path / "set", defective=(20000,))
+    for name in ("10001", "10001_GT"):
+        (root / f"train/{name} (copy).png").write_bytes((root / f"train/{name}.png").read_bytes())
+    (root / "train/split_weakly_0.pyb").write_bytes(b"x")
+    data = loaded(root, "kolektor_sdd2")
+    assert data.train.names == [f"train/{i}.png" for i in (10000, 10001, 10002)]
+    copies, passed = data.notes
+    assert "2 files that are copies by their names are not used" in copies
+    assert copies.endswith(f"the first is {root / 'train/10001 (copy).png'}")
+    assert "(.pyb)" in passed
+
+
 def test_kolektor_sdd2_without_defects_in_train_has_no_notes(tmp_path, loaded):
     root = write_kolektor_sdd2(tmp_path / "set", defective=(20000,))
     assert loaded(root, "kolektor_sdd2", category="surface").notes == ()

@@ -11,6 +11,9 @@ from jaxflow.data.scan import child, scan
 CATEGORY = "surface"
 DEFECT = "defect"
 
+# The archive holds an image and its mask twice, as "10301 (copy).png" and "10301_GT (copy).png".
+_COPY = " (copy)"
+
 _TOP = "KolektorSDD2"
 _ADVICE = (
     "unpack https://www.vicos.si/resources/kolektorsdd2, whose folders train and test hold "
@@ -32,7 +35,9 @@ class KolektorSdd2(AnomalyBuilder):
     def list_records(*, data_dir: str | None, category: str | None) -> Listing:
         """List the set. An image is normal where its mask is empty.
 
-        The defective images of train are neither trained on nor tested with: a note counts them.
+        The defective images of train are neither trained on nor tested with: a note counts them,
+        and the two copies in the archive. Left are 2,085 normal images of train, and 894 normal and
+        110 defective ones of test.
 
         Args:
           data_dir: holds train and test, or the folder KolektorSDD2 that does.
@@ -49,27 +54,30 @@ class KolektorSdd2(AnomalyBuilder):
             require_category("kolektor_sdd2", category, (CATEGORY,))
         places = child(root, "train"), child(root, "test")
         found = scan(root, first=places)
+        copies = [path for path in found.images if path.stem.endswith(_COPY)]
+        files = [sorted({*found.below(place).images} - {*copies}) for place in places]
         train, test = (
-            sort_by_masks("kolektor_sdd2", found.below(place).images, place, _ADVICE)
-            for place in places
+            sort_by_masks("kolektor_sdd2", files[i], place, _ADVICE)
+            for i, place in enumerate(places)
         )
-        unused = [
-            f"{len(train.anomalous)} defective images of train are not used, the first is "
-            f"{printable(path)}: only normal images are trained on, and test is the set's own"
-            for path in train.anomalous[:1]
-        ]
-        read = {path for place in places for path in found.below(place).images}
+        notes = [*train.notes, *test.notes]
+        if train.anomalous:
+            notes.append(
+                f"{len(train.anomalous)} defective images of train are not used, the first is "
+                f"{printable(train.anomalous[0])}: only normal images are trained on, and test is "
+                "the set's own"
+            )
+        if copies:
+            notes.append(
+                f"{len(copies)} files that are copies by their names are not used, the first is "
+                f"{printable(copies[0])}"
+            )
+        beside = sorted({*found.images} - {*copies, *files[0], *files[1]})
         return Listing(
             category=CATEGORY,
             train=[Record(relative_name(path, root), path) for path in train.normal],
             test=test.anomalous_records(root, DEFECT)
             + [Record(relative_name(path, root), path) for path in test.normal],
             sources=mask_sources(test.masks),
-            notes=[
-                *unused,
-                *train.notes,
-                *test.notes,
-                *beside_notes([path for path in found.images if path not in read]),
-                *found.notes(),
-            ],
+            notes=[*notes, *beside_notes(beside), *found.notes()],
         )
