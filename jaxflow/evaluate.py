@@ -24,7 +24,14 @@ from jaxflow.experiments.evaluate_run import evaluate_run
 from jaxflow.experiments.run_folder import load_run
 from jaxflow.reports.tables import format_table, result_table
 
-SHOWN = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
+SHOWN = (
+    "image_auroc",
+    "pixel_auroc",
+    "pixel_aupro",
+    "pixel_aupimo",
+    "image_f1_max",
+    "pixel_f1_max",
+)
 
 
 def _define(values: flags.FlagValues) -> None:

@@ -226,6 +226,7 @@ class Model:
                     anomaly_maps=scored.anomaly_map,
                     image_threshold=calibration.image_threshold if calibration else None,
                     pixel_threshold=calibration.pixel_threshold if calibration else None,
+                    defects=split.defects,
                 )
                 found[name, score] = Evaluated(scored, calibration, evaluation)
         return found

@@ -270,7 +270,7 @@ def read_split(builder: AnomalyBuilder, split: str) -> Split | None:
 
     Args:
       builder: from `prepare`.
-      split: "train" or "test".
+      split: "train", "validation" or "test".
 
     Returns:
       The split, in the order of the listing; None if the data set has no such split. Indexing it

@@ -9,8 +9,9 @@ import numpy as np
 
 NORMAL = "good"
 
-_IMAGE_METRICS = ("image_auroc", "image_f1_max")
-_PIXEL_METRICS = ("pixel_auroc", "pixel_aupro", "pixel_f1_max")
+# Those that need normal and anomalous images, and those that need masks.
+_IMAGE_METRICS = ("image_auroc", "image_f1_max", "pixel_aupimo")
+_PIXEL_METRICS = ("pixel_auroc", "pixel_aupro", "pixel_aupimo", "pixel_f1_max")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,8 @@ class AnomalyDataset:
       name: name in the registry.
       category: the object or texture shown.
       train: normal images to train on.
-      validation: normal images held out of the training images; may be empty.
+      validation: normal images that are not trained on, held out of the training images or the
+        set's own; may be empty.
       test: normal and anomalous images, or None where the data set has none.
       has_masks: whether every anomalous test image has a mask (False without any).
       fingerprint: hash of the contents of the images and masks and of their names; it is the same
@@ -146,10 +148,9 @@ class AnomalyDataset:
     def unavailable_metrics(self) -> tuple[str, ...]:
         """Name the metrics that this data set cannot give, () if it gives all."""
         labels = self._test_labels
-        if 1 not in labels or 0 not in labels:
-            # Masks hold normal pixels too, so anomalous images are enough for the pixel metrics.
-            return _IMAGE_METRICS if self.has_masks else _IMAGE_METRICS + _PIXEL_METRICS
-        return () if self.has_masks else _PIXEL_METRICS
+        # Masks hold normal pixels too, so anomalous images are enough for most pixel metrics.
+        of_images = () if 1 in labels and 0 in labels else _IMAGE_METRICS
+        return tuple(dict.fromkeys(of_images + (() if self.has_masks else _PIXEL_METRICS)))
 
     def explain_unavailable(self) -> str | None:
         """Say in one line which metrics cannot be computed and why.

@@ -1,7 +1,6 @@
 """The layout of MVTec AD, in which most sets of images for this task come."""
 
 import functools
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,7 +45,7 @@ def is_normal_name(name: str) -> bool:
     return re.sub(r"[\W_]", "", name).casefold() in _NORMAL_NAMES
 
 
-def list_layout(folder: Path, category: str) -> Listing:
+def list_layout(folder: Path, category: str, *, own_validation: bool = False) -> Listing:
     """List `train/good`, `test/<defect>` and `ground_truth/<defect>` of one category.
 
     Images are read at any depth below these folders, and behind links that lead to no other part
@@ -57,18 +56,25 @@ def list_layout(folder: Path, category: str) -> Listing:
     Args:
       folder: holds train.
       category: what to call it.
+      own_validation: whether `validation/good` must be there and is the validation split.
 
     Returns:
       The listing, sorted by name; the defect of an image is the name of its folder. Its notes name
       what was skipped.
 
     Raises:
-      InputError: if there are no normal images, if train holds other folders than good, if images
-        lie in test itself, if two folders say normal, or if some masks are missing.
+      InputError: if there are no normal images, if train or validation holds other folders than
+        good, if images lie in test itself, if two folders say normal, or if some masks are missing.
     """
     train, test, truth = (child(folder, name) for name in ("train", "test", "ground_truth"))
-    found = scan(folder, first=(train, test, truth))
-    normal_folder, normal = _train_images(train, test, found)
+    held_out = [child(folder, "validation")] if own_validation else []
+    found = scan(folder, first=(train, *held_out, test, truth))
+    normal_folder, normal = _normal_images(train, test, found)
+    as_normal = [normal_folder] * (normal_folder != train)
+    validation: list[Path] = []
+    for place in held_out:
+        normal_folder, validation = _normal_images(place, test, found)
+        as_normal += [normal_folder] * (normal_folder != place)
     tested = _test_images(test, found)
     anomalous = [path for defect, path in tested if defect != NORMAL]
     masks: list[Path] = []
@@ -77,16 +83,16 @@ def list_layout(folder: Path, category: str) -> Listing:
         is_normal = is_normal_name(path.relative_to(truth).parts[0])
         (of_normal if is_normal else masks).append(path)
     matched, notes = pair_masks(anomalous, test, masks, truth)
-    as_normal = [normal_folder] * (normal_folder not in (train, train / NORMAL))
     as_normal += sorted(
         {test / path.relative_to(test).parts[0] for d, path in tested if d == NORMAL}
     )
     notes += _other_names([path for path in as_normal if path.name != NORMAL])
-    read = {*normal, *(path for _, path in tested), *masks, *of_normal}
+    read = {*normal, *validation, *(path for _, path in tested), *masks, *of_normal}
     beside = [path for path in found.images if path not in read]
     return Listing(
         category=category,
         train=[Record(relative_name(path, folder), path) for path in normal],
+        validation=[Record(relative_name(path, folder), path) for path in validation],
         test=[
             Record(relative_name(path, folder), path, defect, mask_content(matched.get(path)))
             for defect, path in tested
@@ -202,24 +208,24 @@ def relative_name(path: Path, folder: Path) -> str:
     return printable(path.relative_to(folder).as_posix())
 
 
-def _train_images(train: Path, test: Path, found: Scan) -> tuple[Path, list[Path]]:
-    """Find the folder of normal images, and these."""
-    normal = _one_normal([path for path in subfolders(train) if is_normal_name(path.name)])
-    folder = normal or train
-    in_train = found.below(train)
-    for path in in_train.images:
-        top = train / path.relative_to(train).parts[0]
+def _normal_images(place: Path, test: Path, found: Scan) -> tuple[Path, list[Path]]:
+    """Find the folder of normal images in train or validation, and these."""
+    normal = _one_normal([path for path in subfolders(place) if is_normal_name(path.name)])
+    folder = normal or place
+    in_place = found.below(place)
+    for path in in_place.images:
+        top = place / path.relative_to(place).parts[0]
         if top not in (path, normal):
             raise InputError(
-                f"{printable(train)}: holds normal images only, in {NORMAL} or in itself; found "
+                f"{printable(place)}: holds normal images only, in {NORMAL} or in itself; found "
                 f"the folder {printable(top.name)}: if its images are normal, they belong in "
-                f"{printable(train / NORMAL)}; if they show a defect, in {printable(test)}/<defect>"
+                f"{printable(place / NORMAL)}; if they show a defect, in {printable(test)}/<defect>"
             )
-    images = in_train.below(folder).images
+    images = in_place.below(folder).images
     if not images:
         raise InputError(
             f"{printable(folder)}: no normal images; expected png, jpg, bmp, tiff or webp files"
-            + "".join(f"; {note}" for note in in_train.notes())
+            + "".join(f"; {note}" for note in in_place.notes())
         )
     return folder, images
 
@@ -281,43 +287,3 @@ def _other_names(folders: Sequence[Path]) -> list[str]:
         return []
     names = " and ".join(printable(path) for path in folders)
     return [f"images of {names} are read as normal; the usual name is {NORMAL}"]
-
-
-def require_folder(name: str, data_dir: str | None, advice: str) -> Path:
-    """Check the folder of a data set that is downloaded by hand.
-
-    Args:
-      name: of the data set, for the message.
-      data_dir: the folder, or None if the user gave none.
-      advice: what to do if it is missing.
-
-    Returns:
-      The folder.
-
-    Raises:
-      InputError: if it is None or no folder.
-    """
-    if data_dir is None:
-        raise InputError(f"{name}: needs data_dir, the folder of its images; {advice}")
-    root = Path(os.path.expanduser(data_dir))
-    if not os.path.isdir(root):
-        kind = "is a file, not a folder" if os.path.exists(root) else "does not exist"
-        raise InputError(f"{name}: data_dir {printable(root)} {kind}; {advice}")
-    return root
-
-
-def require_category(name: str, category: str | None, categories: Sequence[str]) -> None:
-    """Check that a category is one of those that a data set has.
-
-    Args:
-      name: of the data set, for the message.
-      category: what the user gave, None if nothing.
-      categories: those that exist.
-
-    Raises:
-      InputError: if it is not among them; the message lists them.
-    """
-    if category in categories:
-        return
-    got = "a category is needed" if category is None else f"no category {category!r}"
-    raise InputError(f"{name}: {got}; there are {', '.join(map(printable, categories))}")

@@ -10,20 +10,30 @@ from jaxflow.data.example import NORMAL, AnomalyDataset, Split
 from jaxflow.data.sets.btad import Btad
 from jaxflow.data.sets.cifar10 import Cifar10
 from jaxflow.data.sets.folder import Folder
+from jaxflow.data.sets.kolektor_sdd import KolektorSdd
+from jaxflow.data.sets.kolektor_sdd2 import KolektorSdd2
 from jaxflow.data.sets.magnetic_tile import MagneticTile
+from jaxflow.data.sets.mpdd import Mpdd
 from jaxflow.data.sets.mvtec import MvtecAd
+from jaxflow.data.sets.mvtec_loco import MvtecLoco
 from jaxflow.data.sets.shanghaitech import ShanghaiTech
 from jaxflow.data.sets.textures import Textures
+from jaxflow.data.sets.visa import Visa
 from jaxflow.errors import DataWarning, InputError, suggest
 
 DATASETS: dict[str, type[AnomalyBuilder]] = {
     "btad": Btad,
     "cifar10": Cifar10,
     "folder": Folder,
+    "kolektor_sdd": KolektorSdd,
+    "kolektor_sdd2": KolektorSdd2,
     "magnetic_tile": MagneticTile,
+    "mpdd": Mpdd,
     "mvtec_ad": MvtecAd,
+    "mvtec_loco": MvtecLoco,
     "shanghaitech": ShanghaiTech,
     "textures": Textures,
+    "visa": Visa,
 }
 
 
@@ -44,7 +54,7 @@ def load_dataset(
       data_dir: folder of the images as downloaded; unused by `textures`.
       category: one of those that the data set has; sets with only one need none.
       validation_fraction: part of the normal training images to hold out, in [0, 1); at least one
-        image unless 0.
+        image unless 0. A set that has validation images of its own keeps these, whatever it is.
       seed: of the choice of held-out images.
       cache_dir: where to keep prepared data; TFDS_DATA_DIR, else ~/tensorflow_datasets, by default.
       **options: what the data set's `list_records` takes besides, such as the sizes of `textures`
@@ -67,9 +77,10 @@ def load_dataset(
     _check_options(name, builder_class, options)
     listing = builder_class.list_records(data_dir=data_dir, category=category, **options)
     builder = prepare(builder_class, listing, cache_dir)
-    normal = read_split(builder, "train")
-    assert normal is not None  # Listing refuses an empty train.
-    train, validation = hold_out(normal, validation_fraction, seed)
+    train, validation = read_split(builder, "train"), read_split(builder, "validation")
+    assert train is not None  # Listing refuses an empty train.
+    if validation is None:
+        train, validation = hold_out(train, validation_fraction, seed)
     notes = (*listing.notes, *builder.info.metadata.get("notes", ()))
     for note in notes:
         warnings.warn(f"{name} ({listing.category}): {note}", DataWarning, stacklevel=2)

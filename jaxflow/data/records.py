@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 from jaxflow.data.example import NORMAL
@@ -50,6 +50,8 @@ class Listing:
     Attributes:
       category: the object or texture shown.
       train: normal images.
+      validation: normal images of a validation split that the set itself has; mostly empty: then
+        some of train are held out.
       test: normal and anomalous images; may be empty.
       parameters: JSON-able values that the content of drawn or converted records depends on.
       sources: files that function records read, such as an archive.
@@ -63,6 +65,7 @@ class Listing:
 
     category: str
     train: Sequence[Record]
+    validation: Sequence[Record] = ()
     test: Sequence[Record] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     sources: Sequence[Path] = ()
@@ -90,7 +93,8 @@ class Listing:
     @property
     def splits(self) -> dict[str, Sequence[Record]]:
         """The splits that are not empty."""
-        return {"train": self.train} | ({"test": self.test} if self.test else {})
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: records for name, records in splits.items() if records}
 
     def cache_key(self, name: str) -> str:
         """Hash what the prepared data depend on, without reading the images.
@@ -235,17 +239,17 @@ def _check(record: Record) -> _File:
 
 
 def _listed_twice(listing: Listing) -> list[str]:
-    """Name files that are in both splits, or both normal and anomalous, by a link."""
-    train = _names_of_files(listing.train)
+    """Name files that are in two splits, or both normal and anomalous, by a link."""
+    files = {split: _names_of_files(records) for split, records in listing.splits.items()}
+    notes = []
+    for earlier, later in combinations(files, 2):
+        if shared := [file for file in files[later] if file in files[earlier]]:
+            notes.append(
+                f"{len(shared)} images of {later} are also in {earlier}, the first is "
+                f"{files[later][shared[0]]}, the same file as {files[earlier][shared[0]]}"
+            )
     normal = _names_of_files([record for record in listing.test if record.defect == NORMAL])
     anomalous = _names_of_files([record for record in listing.test if record.defect != NORMAL])
-    test = normal | anomalous
-    notes = []
-    if shared := [file for file in test if file in train]:
-        notes.append(
-            f"{len(shared)} images of test are also in train, the first is {test[shared[0]]}, the "
-            f"same file as {train[shared[0]]}"
-        )
     if shared := [file for file in anomalous if file in normal]:
         notes.append(
             f"{len(shared)} images of test are both anomalous and normal, the first is "

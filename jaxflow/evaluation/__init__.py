@@ -1,5 +1,6 @@
 """Exact metrics, pictures and reports of anomaly scores and anomaly maps."""
 
+from jaxflow.evaluation.aupimo import pixel_aupimo
 from jaxflow.evaluation.aupro import pixel_aupro
 from jaxflow.evaluation.metrics import (
     auroc,
@@ -20,6 +21,7 @@ __all__ = [
     "f1_max",
     "image_auroc",
     "normal_quantile_threshold",
+    "pixel_aupimo",
     "pixel_aupro",
     "pixel_auroc",
     "roc_points",

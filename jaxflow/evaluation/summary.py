@@ -1,11 +1,13 @@
 """All metrics of one set of scores in one call, and the reasons for those that are missing."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from jaxflow.errors import InputError
+from jaxflow.evaluation.aupimo import normal_aupimo, why_no_aupimo
 from jaxflow.evaluation.aupro import ranked_aupro
 from jaxflow.evaluation.metrics import ranked_auroc, ranked_average_precision, ranked_f1_max
 from jaxflow.evaluation.ranking import RankedScores, check_labels, check_scores, rank_scores
@@ -30,6 +32,7 @@ def evaluate_scores(
     image_threshold: float | None = None,
     pixel_threshold: float | None = None,
     max_fpr: float = 0.3,
+    defects: Sequence[str] | None = None,
 ) -> Evaluation:
     """Compute every image and pixel metric that the given labels and masks allow.
 
@@ -41,10 +44,13 @@ def evaluate_scores(
       image_threshold: from normal validation scores; score >= threshold predicts an anomaly.
       pixel_threshold: the same for pixels.
       max_fpr: where the integral of AUPRO ends.
+      defects: the kinds of defect [b], of normal images any; None: not told apart.
 
     Returns:
       metrics: image_ and pixel_ auroc, average_precision, f1_max, f1_max_threshold, threshold,
-        fpr_at_threshold and tpr_at_threshold, and pixel_aupro; what cannot be computed is absent.
+        fpr_at_threshold and tpr_at_threshold, pixel_aupro and pixel_aupimo; of several kinds of
+        defect each alone against all normal images, image_auroc/KIND and pixel_aupimo/KIND; what
+        cannot be computed is absent.
       skipped: for each absent metric, the reason.
 
     Raises:
@@ -55,11 +61,17 @@ def evaluate_scores(
     scores = check_scores(anomaly_scores, "anomaly scores")
     if truth.ndim != 1:
         raise InputError(f"image labels: expected shape [b], got {truth.shape}")
+    if defects is not None and len(defects) != truth.size:
+        raise InputError(
+            f"defects: expected one for each of {truth.size} images, got {len(defects)}"
+        )
     result = Evaluation({}, {})
     ranked = rank_scores(truth, scores, "anomaly scores")
     _add_ranking(result, "image", ranked)
     _add_threshold(result, "image", ranked, image_threshold)
-    _add_pixels(result, truth, masks, anomaly_maps, pixel_threshold, max_fpr)
+    areas = _add_pixels(result, truth, masks, anomaly_maps, pixel_threshold, max_fpr)
+    if defects is not None:
+        _add_by_defect(result, truth, scores, areas, defects)
     return result
 
 
@@ -70,13 +82,14 @@ def _add_pixels(
     anomaly_maps: ArrayLike | None,
     threshold: float | None,
     max_fpr: float,
-) -> None:
-    """Add the pixel metrics; the normal pixels are sorted once for all of them."""
+) -> NDArray[np.float64] | None:
+    """Add the pixel metrics, and return AUPIMO [b]; one sort of normal pixels serves them."""
     if masks is None or anomaly_maps is None:
         reason = "no masks" if masks is None else "no anomaly maps"
         names = [f"pixel_{name}" for name in RANKING_METRICS + THRESHOLD_METRICS]
-        result.skipped.update(dict.fromkeys([*names, "pixel_aupro"], reason))
-        return
+        names += ["pixel_aupro", "pixel_aupimo"]
+        result.skipped.update(dict.fromkeys(names, reason))
+        return None
     truth, maps = check_labels(masks, "masks"), check_scores(anomaly_maps, "anomaly maps")
     _check_masks(labels, truth)
     ranked = rank_scores(truth, maps, "anomaly maps")
@@ -87,6 +100,32 @@ def _add_pixels(
         result.skipped["pixel_aupro"] = reason_missing
     else:
         result.metrics["pixel_aupro"] = ranked_aupro(ranked.negatives, truth, maps, max_fpr)
+    if reason_missing := why_no_aupimo(truth, ~labels):
+        result.skipped["pixel_aupimo"] = reason_missing
+        return None
+    result.metrics["pixel_aupimo"], areas = normal_aupimo(truth, maps, ~labels)
+    return areas
+
+
+def _add_by_defect(
+    result: Evaluation,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    areas: NDArray[np.float64] | None,
+    defects: Sequence[str],
+) -> None:
+    """Add the metrics of each kind of defect, if there are several."""
+    names = np.asarray(defects)
+    kinds = sorted(set(names[labels].tolist()))
+    if len(kinds) < 2:
+        return
+    for kind in kinds:
+        shown = labels & (names == kind)
+        if not labels.all():
+            ranked = RankedScores(np.sort(scores[~labels]), np.sort(scores[shown]))
+            result.metrics[f"image_auroc/{kind}"] = ranked_auroc(ranked)
+        if areas is not None and not np.isnan(areas[shown]).all():
+            result.metrics[f"pixel_aupimo/{kind}"] = float(np.nanmean(areas[shown]))
 
 
 def _check_masks(labels: np.ndarray, masks: np.ndarray) -> None:

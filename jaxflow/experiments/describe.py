@@ -12,8 +12,8 @@ def protocol(experiment: Experiment) -> dict[str, object]:
     plugins = experiment.about["facts"]["plugins"].items()
     return {
         "data set": f"{dataset.name} ({dataset.category})",
-        "images": f"{len(dataset.train)} train, {len(dataset.validation)} validation (held out of "
-        f"train), {0 if dataset.test is None else len(dataset.test)} test",
+        "images": f"{len(dataset.train)} train, {len(dataset.validation)} validation (not trained "
+        f"on), {0 if dataset.test is None else len(dataset.test)} test",
         "data fingerprint": dataset.fingerprint,
         "input size": "{} x {}".format(*recipe.size),
         "augmentation": experiment.about["config"]["data"]["augmentation"],

@@ -17,7 +17,7 @@ from jaxflow.reports.tables import (
     format_table,
 )
 
-METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max")
+METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro", "pixel_aupimo", "image_f1_max")
 PUBLISHED = "published"
 
 

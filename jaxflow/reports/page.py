@@ -1,7 +1,7 @@
 """One page that shows a run: metrics, protocol, curves and pictures, with nothing from outside."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
@@ -14,6 +14,7 @@ MAIN_METRICS = {
     "image_auroc": "image AUROC",
     "pixel_auroc": "pixel AUROC",
     "pixel_aupro": "pixel AUPRO",
+    "pixel_aupimo": "pixel AUPIMO",
     "image_f1_max": "image F1 max",
     "pixel_f1_max": "pixel F1 max",
     "image_average_precision": "image AP",
@@ -110,6 +111,7 @@ def write_report(
     ordered = sorted(pictures, key=lambda picture: (picture.mistake == "", -picture.severity))
     sections = [
         _section("Results", _results(rows, MAIN_METRICS, "Higher is better; 1 is perfect.")),
+        _section("By kind of defect", _by_defect(rows)),
         _section("Decisions", _decisions(rows)),
         _section("Not computed", _skipped(rows)),
         _section("Protocol", _protocol(protocol)),
@@ -156,6 +158,25 @@ def _results(rows: Sequence[ResultRow], names: Mapping[str, str], caption: str) 
         f'<th scope="col">score</th>{head}</tr></thead>\n<tbody>\n{"".join(lines)}</tbody>\n'
         f"<caption>{escape(caption)}</caption></table></div>"
     )
+
+
+def _by_defect(rows: Sequence[ResultRow]) -> str:
+    """Return the table of what each kind of defect gives alone, a row for each."""
+    kinds = sorted({name.partition("/")[2] for row in rows for name in row.metrics if "/" in name})
+    apart = [
+        replace(
+            row,
+            score=f"{row.score}, {kind}",
+            metrics={
+                name.partition("/")[0]: value
+                for name, value in row.metrics.items()
+                if name.partition("/")[2] == kind
+            },
+        )
+        for row in rows
+        for kind in kinds
+    ]
+    return _results(apart, MAIN_METRICS, "Each kind alone against all normal images.")
 
 
 def _decisions(rows: Sequence[ResultRow]) -> str:

@@ -7,7 +7,14 @@ import pytest
 
 import jaxflow
 
-METRICS = ["image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max"]
+METRICS = [
+    "image_auroc",
+    "pixel_auroc",
+    "pixel_aupro",
+    "pixel_aupimo",
+    "image_f1_max",
+    "pixel_f1_max",
+]
 
 
 def read_log(workdir):
@@ -211,7 +218,10 @@ def test_without_masks_the_pixel_metrics_are_skipped_and_named(bare):
     root, train, evaluate = bare
     assert (train.code, evaluate.code) == (0, 0), bare
     for err in (train.err, evaluate.err):
-        assert "cannot give pixel_auroc, pixel_aupro, pixel_f1_max: it has no masks" in err
+        assert (
+            "cannot give pixel_auroc, pixel_aupro, pixel_aupimo, pixel_f1_max: it has no masks"
+            in err
+        )
     metrics = json.loads((root / "run/evaluation/metrics.json").read_text())["results"][0]
     assert 0 <= metrics["metrics"]["image_auroc"] <= 1
     assert metrics["skipped"]["pixel_auroc"] == "no masks"

@@ -114,8 +114,22 @@ def test_anomalies_without_masks_leave_the_image_metrics(tmp_path, load):
     assert not data.has_masks
     assert data.test[0].mask is None
     assert not data.test[8].mask.any()
-    assert data.unavailable_metrics == ("pixel_auroc", "pixel_aupro", "pixel_f1_max")
+    assert data.unavailable_metrics == (
+        "pixel_auroc",
+        "pixel_aupro",
+        "pixel_aupimo",
+        "pixel_f1_max",
+    )
     assert "it has no masks" in data.explain_unavailable()
+
+
+def test_without_normal_test_images_the_pixel_metrics_are_left_that_need_none(tmp_path, load):
+    folder = write_layout(tmp_path / "mine")
+    for path in folder.glob("test/good/*"):
+        path.unlink()
+    data = load("folder", folder)
+    assert data.unavailable_metrics == ("image_auroc", "image_f1_max", "pixel_aupimo")
+    assert "none of its test images is normal" in data.explain_unavailable()
 
 
 def test_missing_masks_are_counted_and_the_first_is_named(tmp_path, line):

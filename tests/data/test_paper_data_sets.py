@@ -230,7 +230,12 @@ def test_cifar10_one_normal_trains_on_the_class_and_tests_on_all(tmp_path, load,
     np.testing.assert_array_equal(data.test.labels, [i % 10 != 2 for i in range(20)])
     for i in range(20):
         np.testing.assert_array_equal(data.test[i].image, images["test_batch.bin"][i])
-    assert data.unavailable_metrics == ("pixel_auroc", "pixel_aupro", "pixel_f1_max")
+    assert data.unavailable_metrics == (
+        "pixel_auroc",
+        "pixel_aupro",
+        "pixel_aupimo",
+        "pixel_f1_max",
+    )
 
 
 def test_cifar10_one_anomalous_is_the_reverse(tmp_path, load):

@@ -94,6 +94,15 @@ def test_metric_that_no_row_has_gets_no_column(tmp_path):
     assert "pixel AUPRO" not in text
 
 
+def test_each_kind_of_defect_has_a_row_of_its_own(tmp_path):
+    assert "By kind of defect" not in write(tmp_path)
+    found = {"image_auroc": 0.8, "image_auroc/<bent>": 0.71, "pixel_aupimo/cut": 0.25}
+    text = write(tmp_path, rows=[ResultRow("last", "nll", found)])
+    section = text.partition("By kind of defect")[2].partition("</table>")[0]
+    assert re.findall(r"<td>(.*?)</td>", section) == ["nll, &lt;bent&gt;", "nll, cut"]
+    assert re.findall(r'<td class="number">(.*?)</td>', section) == ["0.710", "–", "–", "0.250"]
+
+
 def test_worst_mistakes_come_first(tmp_path):
     for name in "abcd":
         (tmp_path / f"{name}.png").write_bytes(b"png")

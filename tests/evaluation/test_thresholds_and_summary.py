@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxflow.errors import InputError
-from jaxflow.evaluation import aupro, metrics
+from jaxflow.evaluation import aupimo, aupro, metrics
 from jaxflow.evaluation.summary import evaluate_scores
 from jaxflow.evaluation.thresholds import expected_false_positive_rate, normal_quantile_threshold
 
@@ -52,7 +52,7 @@ def test_thresholds_from_impossible_input_are_refused():
 def scored():
     rng = np.random.default_rng(0)
     labels = np.array([0, 0, 0, 1, 1, 1])
-    masks = np.zeros((6, 12, 10), bool)
+    masks = np.zeros((6, 200, 180), bool)
     masks[3, 2:5, 2:5] = masks[4, 7:9, 1:9] = masks[5, 0, 0] = True
     maps = rng.normal(1.5 * masks, 1.0).astype(np.float32)
     return labels, maps.max(axis=(1, 2)), masks, maps
@@ -73,6 +73,7 @@ def test_summary_equals_the_single_metrics(scored):
     assert found["image_auroc"] == metrics.auroc(labels, scores)
     assert found["pixel_auroc"] == metrics.auroc(masks, maps)
     assert found["pixel_aupro"] == aupro.pixel_aupro(masks, maps, 0.2)
+    assert found["pixel_aupimo"] == aupimo.pixel_aupimo(masks, maps).mean
     assert found["pixel_average_precision"] == metrics.average_precision(masks, maps)
     assert (found["pixel_f1_max"], found["pixel_f1_max_threshold"]) == metrics.f1_max(masks, maps)
     assert found["image_fpr_at_threshold"] == np.mean(scores[:3] >= 2.5)
@@ -91,7 +92,7 @@ def test_a_score_equal_to_the_threshold_counts_as_anomalous(scored):
 def test_missing_masks_thresholds_and_classes_are_skipped_with_a_reason(scored):
     labels, scores, masks, maps = scored
     found, skipped = evaluate_scores(labels, scores)
-    assert skipped["pixel_aupro"] == "no masks"
+    assert skipped["pixel_aupro"] == skipped["pixel_aupimo"] == "no masks"
     assert skipped["image_fpr_at_threshold"] == "no threshold from validation scores"
     assert "image_auroc" in found
     found, skipped = evaluate_scores(labels, scores, masks=masks)
@@ -101,9 +102,56 @@ def test_missing_masks_thresholds_and_classes_are_skipped_with_a_reason(scored):
     )
     assert skipped["image_auroc"] == "no anomalous image in the test set"
     assert skipped["pixel_aupro"] == skipped["pixel_f1_max"] == "no anomalous pixel in the test set"
+    assert skipped["pixel_aupimo"] == "no anomalous pixel in the test set"
     assert skipped["image_tpr_at_threshold"] == "no anomalous image in the test set"
     assert found["image_fpr_at_threshold"] == np.mean(scores[:3] >= 2.5)
     assert not set(found) & set(skipped)
+
+
+def test_aupimo_needs_normal_images_and_enough_of_them(scored):
+    labels, scores, masks, maps = scored
+    _, skipped = evaluate_scores(labels[3:], scores[3:], masks=masks[3:], anomaly_maps=maps[3:])
+    assert skipped["pixel_aupimo"] == "no normal image in the test set"
+    some = slice(1, 6)
+    found, skipped = evaluate_scores(
+        labels[some], scores[some], masks=masks[some], anomaly_maps=maps[some]
+    )
+    assert skipped["pixel_aupimo"] == (
+        "the normal images of the test set have 72000 pixels, and a false-positive rate of 1e-05 "
+        "needs 100000"
+    )
+    assert "pixel_aupro" in found
+
+
+def test_an_anomalous_image_without_anomalous_pixels_is_not_normal_to_aupimo(scored):
+    labels, scores, masks, maps = scored
+    masks = masks.copy()
+    masks[5] = False
+    found, _ = evaluate_scores(labels, scores, masks=masks, anomaly_maps=maps)
+    assert found["pixel_aupimo"] == aupimo.pixel_aupimo(masks, maps, labels).mean
+    assert found["pixel_aupimo"] == aupimo.pixel_aupimo(masks[:5], maps[:5]).mean
+
+
+def test_kinds_of_defect_are_told_apart_where_there_are_several(scored):
+    labels, scores, masks, maps = scored
+    defects = ["good"] * 3 + ["bent", "cut", "bent"]
+    given = {"masks": masks, "anomaly_maps": maps}
+    found, _ = evaluate_scores(labels, scores, **given, defects=defects)
+    areas = aupimo.pixel_aupimo(masks, maps).per_image
+    for kind, members in (("bent", [3, 5]), ("cut", [4])):
+        shown = [0, 1, 2, *members]
+        assert found[f"image_auroc/{kind}"] == metrics.auroc(labels[shown], scores[shown])
+        assert found[f"pixel_aupimo/{kind}"] == pytest.approx(np.mean(areas[members]))
+    whole, _ = evaluate_scores(labels, scores, **given)
+    one_kind, _ = evaluate_scores(labels, scores, **given, defects=["good"] * 3 + ["cut"] * 3)
+    assert one_kind == whole == {k: v for k, v in found.items() if "/" not in k}
+    of_images, _ = evaluate_scores(labels, scores, defects=defects)
+    assert {k for k in of_images if "/" in k} == {"image_auroc/bent", "image_auroc/cut"}
+    some = slice(3, 6)
+    found, _ = evaluate_scores(labels[some], scores[some], defects=defects[some])
+    assert not any("/" in name for name in found)
+    with pytest.raises(InputError, match="expected one for each of 6 images, got 5"):
+        evaluate_scores(labels, scores, defects=defects[1:])
 
 
 def test_every_metric_is_either_found_or_skipped(scored):

@@ -11,9 +11,8 @@ from jaxflow.data.layouts import (
     mask_sources,
     pair_masks,
     relative_name,
-    require_category,
-    require_folder,
 )
+from jaxflow.data.places import require_category, require_folder
 from jaxflow.data.records import Listing, Record
 from jaxflow.data.scan import Scan, child, scan
 from jaxflow.errors import InputError
@@ -53,9 +52,8 @@ class Btad(AnomalyBuilder):
         Raises:
           InputError: if the folder has another layout, or if images or masks are missing.
         """
-        root = require_folder("btad", data_dir, _ADVICE)
+        root = require_folder("btad", data_dir, _ADVICE, (_TOP,))
         require_category("btad", category, CATEGORIES)
-        root = root / _TOP if (root / _TOP).is_dir() else root
         folder = root / str(category)
         train, test, truth = (child(folder, name) for name in ("train", "test", "ground_truth"))
         found = scan(folder, first=(train, test, truth))

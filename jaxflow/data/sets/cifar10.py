@@ -9,7 +9,7 @@ import numpy as np
 from jaxflow.data.builder import AnomalyBuilder, category_configs
 from jaxflow.data.example import NORMAL
 from jaxflow.data.image import encode_png
-from jaxflow.data.layouts import require_category, require_folder
+from jaxflow.data.places import require_category, require_folder
 from jaxflow.data.records import Listing, Record
 from jaxflow.errors import InputError
 
@@ -76,11 +76,10 @@ class Cifar10(AnomalyBuilder):
           InputError: if the category or the setting does not exist, or if files are missing, cut
             short or of the python version.
         """
-        root = require_folder("cifar10", data_dir, _ADVICE)
+        root = require_folder("cifar10", data_dir, _ADVICE, (_TOP,))
         require_category("cifar10", category, CATEGORIES)
         if setting not in SETTINGS:
             raise InputError(f"cifar10: no setting {setting!r}; there are {', '.join(SETTINGS)}")
-        root = root / _TOP if (root / _TOP).is_dir() else root
         _require_binary(root)
         normal = {c for c in CATEGORIES if (c == category) == (setting == "one_normal")}
         records = {split: list(_records(root, split, normal)) for split in _FILES}

@@ -4,13 +4,8 @@ from pathlib import Path
 
 from jaxflow.data.builder import AnomalyBuilder
 from jaxflow.data.image_file import printable
-from jaxflow.data.layouts import (
-    list_layout,
-    mask_like,
-    relative_name,
-    require_category,
-    require_folder,
-)
+from jaxflow.data.layouts import list_layout, mask_like, relative_name
+from jaxflow.data.places import require_category, require_folder
 from jaxflow.data.records import Listing, Record
 from jaxflow.data.scan import child, image_files, scan, subfolders
 from jaxflow.errors import InputError

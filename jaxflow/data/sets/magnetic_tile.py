@@ -4,15 +4,8 @@ import random
 
 from jaxflow.data.builder import AnomalyBuilder
 from jaxflow.data.image_file import printable
-from jaxflow.data.layouts import (
-    beside_notes,
-    mask_content,
-    mask_sources,
-    pair_masks,
-    relative_name,
-    require_category,
-    require_folder,
-)
+from jaxflow.data.layouts import beside_notes, mask_content, mask_sources, pair_masks, relative_name
+from jaxflow.data.places import require_category, require_folder
 from jaxflow.data.records import Listing, Record
 from jaxflow.data.scan import child, scan
 from jaxflow.errors import InputError

@@ -1,10 +1,9 @@
 """MVTec AD: fifteen objects and textures, each with several kinds of defect."""
 
 from jaxflow.data.builder import AnomalyBuilder, category_configs
-from jaxflow.data.image_file import printable
-from jaxflow.data.layouts import list_layout, require_category, require_folder
+from jaxflow.data.layouts import list_layout
+from jaxflow.data.places import category_folder, require_folder
 from jaxflow.data.records import Listing
-from jaxflow.errors import InputError
 
 CATEGORIES = (
     "bottle",
@@ -52,13 +51,7 @@ class MvtecAd(AnomalyBuilder):
         Raises:
           InputError: if folder, category or normal images are missing.
         """
-        root = require_folder("mvtec_ad", data_dir, f"unpack {_SOURCE} there")
-        require_category("mvtec_ad", category, CATEGORIES)
-        folder = root / str(category)
-        if not folder.is_dir():
-            found = [name for name in CATEGORIES if (root / name).is_dir()]
-            raise InputError(
-                f"mvtec_ad: {printable(root)} has no folder {category}; categories found there: "
-                f"{', '.join(found) or 'none'}"
-            )
+        advice = f"unpack {_SOURCE} there"
+        root = require_folder("mvtec_ad", data_dir, advice)
+        folder = category_folder("mvtec_ad", root, category, CATEGORIES, advice)
         return list_layout(folder, str(category))

@@ -10,7 +10,8 @@ from jaxflow.data.builder import AnomalyBuilder, category_configs
 from jaxflow.data.example import NORMAL
 from jaxflow.data.image import encode_png
 from jaxflow.data.image_file import printable
-from jaxflow.data.layouts import beside_notes, relative_name, require_category, require_folder
+from jaxflow.data.layouts import beside_notes, relative_name
+from jaxflow.data.places import require_category, require_folder
 from jaxflow.data.records import Listing, Record
 from jaxflow.data.scan import Scan, image_files, scan, subfolders
 from jaxflow.errors import InputError

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxflow.data.builder import AnomalyBuilder, category_configs
 from jaxflow.data.image import encode_png
-from jaxflow.data.layouts import require_category
+from jaxflow.data.places import require_category
 from jaxflow.data.records import Listing, Record
 from jaxflow.data.sets.texture_defects import DEFECTS
 from jaxflow.data.sets.texture_drawing import TEXTURES
