@@ -10,7 +10,7 @@ gives a likelihood map:
 has a flow as a distrax bijector and distribution; only that module imports distrax.
 """
 
-from jaxflow.flows.affine import GlobalAffine
+from jaxflow.flows.affine import ActNorm, GlobalAffine, act_norm_params
 from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
@@ -30,6 +30,7 @@ __all__ = [
     "LOG_SCALES",
     "NORMALIZATIONS",
     "PERMUTATIONS",
+    "ActNorm",
     "Base",
     "Bijection",
     "CFlowDecoder",
@@ -51,6 +52,7 @@ __all__ = [
     "Squeeze",
     "StandardNormal",
     "Standardize",
+    "act_norm_params",
     "from_freia",
     "position_encoding",
     "position_log_prob",

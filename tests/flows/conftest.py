@@ -15,6 +15,7 @@ import pytest
 from jaxflow import flows as jaxflow_flows
 from jaxflow.experiments.user_files import run_file
 from jaxflow.flows import (
+    ActNorm,
     CFlowDecoder,
     Chain,
     ConvConditioner,
@@ -131,6 +132,7 @@ FLOWS = {
     "identity": Member(lambda dtype: Identity(), log_det="zero"),
     "identity_of_two_maps": Member(lambda dtype: Identity(), TWO_MAPS, log_det="zero"),
     "global_affine": Member(GlobalAffine, log_det="constant"),
+    "act_norm": Member(ActNorm, log_det="constant"),
     "hard_permutation": Member(lambda dtype: HardPermutation(), log_det="zero"),
     "soft_permutation": Member(SoftPermutation, log_det="zero"),
     "standardize": Member(lambda dtype: Standardize(), log_det="constant"),
@@ -182,6 +184,7 @@ DRAWS = {
     "scale": lambda rng, shape: rng.uniform(0.5, 2.0, shape),
     "mean": lambda rng, shape: 0.3 * rng.standard_normal(shape),
     "std": lambda rng, shape: rng.uniform(0.5, 2.0, shape),
+    "log_scale": lambda rng, shape: 0.3 * rng.standard_normal(shape),
     "index": lambda rng, shape: rng.permutation(shape[0]),
     "rotation": lambda rng, shape: np.linalg.qr(rng.standard_normal(shape))[0],
 }

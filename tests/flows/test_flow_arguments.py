@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxflow.flows import (
+    ActNorm,
     CFlowDecoder,
     Chain,
     ConvConditioner,
@@ -108,6 +109,11 @@ CONV = ConvConditioner()
         (PerMap([Identity(), abs]), MAP, "flows[1] must be a flow, got builtin_function_or_meth"),
         (PerMap([Identity()], 2), MAP, "maps must be 1, as flows are, got 2"),
         (PerMap(Identity(), 2), MAP, "x must be a tuple of maps, got "),
+        (
+            ActNorm(jnp.int32),
+            MAP,
+            "param_dtype must be a floating dtype of at least 16 bits, got int32",
+        ),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
@@ -249,7 +255,8 @@ def test_params_hold_only_what_is_trained(member, build):
         for collection, tree in case.variables.items()
     }
     assert set(names) == {"params", "constants"}
-    assert names["params"] <= {"kernel", "bias", "theta", "offset", "scale"}
+    known = {"kernel", "bias", "theta", "offset", "scale", "log_scale"}
+    assert names["params"] <= known
     assert names["constants"] <= {"index", "rotation", "mean", "std"}
 
 
