@@ -17,7 +17,9 @@ from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
 from jaxflow.flows.convert import from_freia
 from jaxflow.flows.coupling import COUPLINGS, LOG_SCALES, Coupling
 from jaxflow.flows.coupling_flow import FLOWS, CFlowDecoder, CouplingFlow, FastFlow2D
+from jaxflow.flows.householder import Householder
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
+from jaxflow.flows.linear import InvertibleLinear, log_diagonal_prior
 from jaxflow.flows.normalization import NORMALIZATIONS, LayerNorm, Standardize
 from jaxflow.flows.per_map import PerMap
 from jaxflow.flows.permutation import PERMUTATIONS, HardPermutation, SoftPermutation
@@ -43,8 +45,10 @@ __all__ = [
     "GlobalAffine",
     "Haar",
     "HardPermutation",
+    "Householder",
     "Identity",
     "Inverse",
+    "InvertibleLinear",
     "LayerNorm",
     "PerMap",
     "SoftPermutation",
@@ -54,6 +58,7 @@ __all__ = [
     "Standardize",
     "act_norm_params",
     "from_freia",
+    "log_diagonal_prior",
     "position_encoding",
     "position_log_prob",
 ]

@@ -25,8 +25,10 @@ from jaxflow.flows import (
     GlobalAffine,
     Haar,
     HardPermutation,
+    Householder,
     Identity,
     Inverse,
+    InvertibleLinear,
     LayerNorm,
     PerMap,
     SoftPermutation,
@@ -116,6 +118,10 @@ def _per_map(dtype):
     return PerMap(CFlowDecoder(steps=1, param_dtype=dtype), maps=2)
 
 
+def _linear(dtype, **options):
+    return InvertibleLinear(param_dtype=dtype, **options)
+
+
 def _example(name):
     """Return what a file of examples/ defines, and leave the registry as it was."""
     before = dict(jaxflow_flows.FLOWS)
@@ -133,6 +139,14 @@ FLOWS = {
     "identity_of_two_maps": Member(lambda dtype: Identity(), TWO_MAPS, log_det="zero"),
     "global_affine": Member(GlobalAffine, log_det="constant"),
     "act_norm": Member(ActNorm, log_det="constant"),
+    "invertible_linear": Member(_linear, log_det="constant"),
+    "invertible_linear_from_identity": Member(
+        functools.partial(_linear, start="identity"), (5,), log_det="constant"
+    ),
+    "invertible_linear_from_permutation": Member(
+        functools.partial(_linear, start="permutation"), (2, 6), log_det="constant"
+    ),
+    "householder": Member(lambda dtype: Householder(3, dtype), log_det="zero"),
     "hard_permutation": Member(lambda dtype: HardPermutation(), log_det="zero"),
     "soft_permutation": Member(SoftPermutation, log_det="zero"),
     "standardize": Member(lambda dtype: Standardize(), log_det="constant"),
@@ -185,6 +199,8 @@ DRAWS = {
     "mean": lambda rng, shape: 0.3 * rng.standard_normal(shape),
     "std": lambda rng, shape: rng.uniform(0.5, 2.0, shape),
     "log_scale": lambda rng, shape: 0.3 * rng.standard_normal(shape),
+    "lu": lambda rng, shape: 0.5 * rng.standard_normal(shape) * shape[0] ** -0.5,
+    "vectors": lambda rng, shape: rng.standard_normal(shape),
     "index": lambda rng, shape: rng.permutation(shape[0]),
     "rotation": lambda rng, shape: np.linalg.qr(rng.standard_normal(shape))[0],
 }

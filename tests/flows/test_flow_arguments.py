@@ -14,8 +14,10 @@ from jaxflow.flows import (
     CouplingFlow,
     FastFlow2D,
     Haar,
+    Householder,
     Identity,
     Inverse,
+    InvertibleLinear,
     LayerNorm,
     PerMap,
     SoftPermutation,
@@ -114,6 +116,14 @@ CONV = ConvConditioner()
             MAP,
             "param_dtype must be a floating dtype of at least 16 bits, got int32",
         ),
+        (
+            InvertibleLinear("random"),
+            MAP,
+            "start must be one of rotation, permutation, identity, got 'random'",
+        ),
+        (InvertibleLinear(precision=3), MAP, "precision must be a precision of JAX, such as"),
+        (Householder(0), MAP, "reflections must be at least 1, got 0"),
+        (Householder(2.0), MAP, "reflections must be an integer, got 2.0"),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
@@ -182,6 +192,15 @@ def test_a_condition_that_no_flow_takes_is_named(shallow, build):
     for message, condition in wrong.items():
         with pytest.raises(ValueError, match=re.escape(message)):
             jax.eval_shape(lambda c=condition: case.flow.init(jax.random.key(0), case.x, c))
+
+
+def test_a_linear_map_of_other_channels_or_without_constants_is_named(draw_variables):
+    flow = InvertibleLinear()
+    variables = draw_variables(flow, jnp.zeros((2, 6)), None)
+    with pytest.raises(ValueError, match="^channels must be 6, as in the variables, got 8"):
+        flow.apply(variables, jnp.zeros((2, 8)), method="inverse_and_log_det")
+    with pytest.raises(ValueError, match="^variables must hold the collection constants"):
+        flow.apply({"params": variables["params"]}, jnp.zeros((2, 6)))
 
 
 @pytest.mark.parametrize("permutation", ["hard", "soft"])
@@ -255,7 +274,7 @@ def test_params_hold_only_what_is_trained(member, build):
         for collection, tree in case.variables.items()
     }
     assert set(names) == {"params", "constants"}
-    known = {"kernel", "bias", "theta", "offset", "scale", "log_scale"}
+    known = {"kernel", "bias", "theta", "offset", "scale", "log_scale", "lu", "vectors"}
     assert names["params"] <= known
     assert names["constants"] <= {"index", "rotation", "mean", "std"}
 
