@@ -15,7 +15,7 @@ from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
 from jaxflow.flows.convert import from_freia
-from jaxflow.flows.coupling import COUPLINGS, LOG_SCALES, Coupling
+from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.coupling_flow import FLOWS, CFlowDecoder, CouplingFlow, FastFlow2D
 from jaxflow.flows.householder import Householder
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
@@ -25,6 +25,8 @@ from jaxflow.flows.per_map import PerMap
 from jaxflow.flows.permutation import PERMUTATIONS, HardPermutation, SoftPermutation
 from jaxflow.flows.position import position_encoding
 from jaxflow.flows.reshape import Haar, Split, Squeeze
+from jaxflow.flows.spline import RationalQuadraticSpline
+from jaxflow.flows.transform import COUPLINGS, LOG_SCALES, Transform
 
 __all__ = [
     "COUPLINGS",
@@ -51,11 +53,13 @@ __all__ = [
     "InvertibleLinear",
     "LayerNorm",
     "PerMap",
+    "RationalQuadraticSpline",
     "SoftPermutation",
     "Split",
     "Squeeze",
     "StandardNormal",
     "Standardize",
+    "Transform",
     "act_norm_params",
     "from_freia",
     "log_diagonal_prior",

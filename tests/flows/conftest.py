@@ -31,6 +31,7 @@ from jaxflow.flows import (
     InvertibleLinear,
     LayerNorm,
     PerMap,
+    RationalQuadraticSpline,
     SoftPermutation,
     Split,
     Squeeze,
@@ -122,6 +123,11 @@ def _linear(dtype, **options):
     return InvertibleLinear(param_dtype=dtype, **options)
 
 
+def _deep_spline(dtype):
+    step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
+    return Chain([link.clone() for _ in range(20) for link in step])
+
+
 def _example(name):
     """Return what a file of examples/ defines, and leave the registry as it was."""
     before = dict(jaxflow_flows.FLOWS)
@@ -160,6 +166,14 @@ FLOWS = {
     "conv_coupling": Member(_conv),
     "dense_coupling": Member(functools.partial(_dense, clamp=1.0), VECTOR, condition=(2,)),
     "additive_coupling": Member(functools.partial(_conv, coupling="additive"), log_det="zero"),
+    "gin_coupling": Member(functools.partial(_conv, coupling="gin"), (2, 4, 6), log_det="zero"),
+    "unclamped_coupling": Member(functools.partial(_conv, log_scale="unclamped")),
+    "conv_spline": Member(functools.partial(_conv, coupling="spline")),
+    "dense_spline": Member(
+        functools.partial(_dense, coupling=RationalQuadraticSpline(bins=4, bound=2.0)),
+        VECTOR,
+        condition=(2,),
+    ),
     "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
     "step_of_parts": Member(_step),
     "mixed_chain": Member(_mixed_chain),
@@ -177,6 +191,9 @@ FLOWS = {
     "fastflow_half_additive": Member(
         _fastflow(steps=1, hidden_ratio=0.5, coupling="additive"), log_det="constant"
     ),
+    "fastflow_gin": Member(
+        _fastflow(steps=1, coupling="gin", log_scale="unclamped"), log_det="constant"
+    ),
     "fastflow_conditional": Member(_fastflow(steps=1, kernel_sizes=(3, 3)), condition=(2, 4, 2)),
     "fastflow_20_steps": Member(_fastflow(steps=20), (2, 3, 6), deep=True),
     "cflow": Member(_cflow(steps=2), VECTOR, condition=(8,)),
@@ -184,6 +201,7 @@ FLOWS = {
     "uflow_hard": Member(_cflow(steps=1, permutation="hard"), VECTOR),
     "uflow_additive": Member(_cflow(steps=1, coupling="additive"), VECTOR, log_det="constant"),
     "glow": Member(lambda dtype: _GLOW(steps=1, param_dtype=dtype)),
+    "spline_20_steps": Member(_deep_spline, (6,), deep=True),
     "cflow_20_steps": Member(_cflow(steps=20), (6,), condition=(4,), deep=True),
 }
 BIJECTIONS = {name: m for name, m in FLOWS.items() if m.make(np.float32).bijective}

@@ -20,6 +20,7 @@ from jaxflow.flows import (
     InvertibleLinear,
     LayerNorm,
     PerMap,
+    RationalQuadraticSpline,
     SoftPermutation,
     Split,
     Squeeze,
@@ -43,12 +44,12 @@ CONV = ConvConditioner()
         (
             FastFlow2D(coupling="affin"),
             MAP,
-            "coupling must be one of affine, additive, got 'affin'",
+            "coupling must be one of affine, additive, gin, spline, got 'affin'",
         ),
         (
             FastFlow2D(log_scale="exp"),
             MAP,
-            "log_scale must be one of tanh, unit_slope_tanh, got 'exp'",
+            "log_scale must be one of tanh, unit_slope_tanh, unclamped, got 'exp'",
         ),
         (FastFlow2D(permutation="x"), MAP, "permutation must be one of hard, soft, got 'x'"),
         (CFlowDecoder(steps=-1), (2, 6), "steps must be at least 1, got -1"),
@@ -124,6 +125,12 @@ CONV = ConvConditioner()
         (InvertibleLinear(precision=3), MAP, "precision must be a precision of JAX, such as"),
         (Householder(0), MAP, "reflections must be at least 1, got 0"),
         (Householder(2.0), MAP, "reflections must be an integer, got 2.0"),
+        (
+            Coupling(CONV, coupling=RationalQuadraticSpline),
+            MAP,
+            "coupling must be one of affine, additive, gin, spline, got <class",
+        ),
+        (FastFlow2D(coupling="spline"), (1, 4, 4, 1), "channels must be at least 2, got 1"),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
