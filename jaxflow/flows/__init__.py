@@ -11,6 +11,7 @@ has a flow as a distrax bijector and distribution; only that module imports dist
 """
 
 from jaxflow.flows.affine import ActNorm, GlobalAffine, act_norm_params
+from jaxflow.flows.autoregressive import MaskedAutoregressive
 from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
@@ -52,6 +53,7 @@ __all__ = [
     "Inverse",
     "InvertibleLinear",
     "LayerNorm",
+    "MaskedAutoregressive",
     "PerMap",
     "RationalQuadraticSpline",
     "SoftPermutation",

@@ -30,6 +30,7 @@ from jaxflow.flows import (
     Inverse,
     InvertibleLinear,
     LayerNorm,
+    MaskedAutoregressive,
     PerMap,
     RationalQuadraticSpline,
     SoftPermutation,
@@ -119,12 +120,21 @@ def _per_map(dtype):
     return PerMap(CFlowDecoder(steps=1, param_dtype=dtype), maps=2)
 
 
+def _masked(dtype, **options):
+    return MaskedAutoregressive(param_dtype=dtype, **options)
+
+
 def _linear(dtype, **options):
     return InvertibleLinear(param_dtype=dtype, **options)
 
 
 def _deep_spline(dtype):
     step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
+    return Chain([link.clone() for _ in range(20) for link in step])
+
+
+def _deep_masked(dtype):
+    step = _masked(dtype), SoftPermutation(dtype)
     return Chain([link.clone() for _ in range(20) for link in step])
 
 
@@ -174,6 +184,10 @@ FLOWS = {
         VECTOR,
         condition=(2,),
     ),
+    "masked_autoregressive": Member(_masked, (5,)),
+    "masked_autoregressive_given": Member(
+        functools.partial(_masked, log_scale="unit_slope_tanh"), condition=(2, 4, 3)
+    ),
     "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
     "step_of_parts": Member(_step),
     "mixed_chain": Member(_mixed_chain),
@@ -202,6 +216,7 @@ FLOWS = {
     "uflow_additive": Member(_cflow(steps=1, coupling="additive"), VECTOR, log_det="constant"),
     "glow": Member(lambda dtype: _GLOW(steps=1, param_dtype=dtype)),
     "spline_20_steps": Member(_deep_spline, (6,), deep=True),
+    "masked_autoregressive_20_steps": Member(_deep_masked, (6,), deep=True),
     "cflow_20_steps": Member(_cflow(steps=20), (6,), condition=(4,), deep=True),
 }
 BIJECTIONS = {name: m for name, m in FLOWS.items() if m.make(np.float32).bijective}

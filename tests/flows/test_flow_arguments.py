@@ -19,6 +19,7 @@ from jaxflow.flows import (
     Inverse,
     InvertibleLinear,
     LayerNorm,
+    MaskedAutoregressive,
     PerMap,
     RationalQuadraticSpline,
     SoftPermutation,
@@ -131,6 +132,14 @@ CONV = ConvConditioner()
             "coupling must be one of affine, additive, gin, spline, got <class",
         ),
         (FastFlow2D(coupling="spline"), (1, 4, 4, 1), "channels must be at least 2, got 1"),
+        (MaskedAutoregressive(), (2, 1), "channels must be at least 2, got 1"),
+        (MaskedAutoregressive(clamp=0), (2, 6), "clamp must be positive, got 0"),
+        (
+            MaskedAutoregressive(log_scale="exp"),
+            (2, 6),
+            "log_scale must be one of tanh, unit_slope_tanh, unclamped, got 'exp'",
+        ),
+        (MaskedAutoregressive(hidden_ratio=0), (2, 6), "hidden_ratio must be positive, got 0"),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
