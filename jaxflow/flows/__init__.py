@@ -18,6 +18,7 @@ from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
 from jaxflow.flows.convert import from_freia
 from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.coupling_flow import FLOWS, CFlowDecoder, CouplingFlow, FastFlow2D
+from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
 from jaxflow.flows.householder import Householder
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
 from jaxflow.flows.linear import InvertibleLinear, log_diagonal_prior
@@ -43,6 +44,8 @@ __all__ = [
     "ConvConditioner",
     "Coupling",
     "CouplingFlow",
+    "CrossMapConditioner",
+    "CrossMapCoupling",
     "DenseConditioner",
     "FastFlow2D",
     "GlobalAffine",

@@ -20,6 +20,8 @@ from jaxflow.flows import (
     Chain,
     ConvConditioner,
     Coupling,
+    CrossMapConditioner,
+    CrossMapCoupling,
     DenseConditioner,
     FastFlow2D,
     GlobalAffine,
@@ -128,6 +130,15 @@ def _linear(dtype, **options):
     return InvertibleLinear(param_dtype=dtype, **options)
 
 
+def _cross_map(dtype, **options):
+    return CrossMapCoupling(CrossMapConditioner(hidden_ratio=4.0, param_dtype=dtype), **options)
+
+
+def _cross_map_chain(dtype):
+    mix = PerMap(SoftPermutation(dtype), maps=2)
+    return Chain([_cross_map(dtype), mix, _cross_map(dtype, coupling="spline")])
+
+
 def _deep_spline(dtype):
     step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
     return Chain([link.clone() for _ in range(20) for link in step])
@@ -188,6 +199,8 @@ FLOWS = {
     "masked_autoregressive_given": Member(
         functools.partial(_masked, log_scale="unit_slope_tanh"), condition=(2, 4, 3)
     ),
+    "cross_map_coupling": Member(_cross_map, TWO_MAPS),
+    "cross_map_chain": Member(_cross_map_chain, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),
     "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
     "step_of_parts": Member(_step),
     "mixed_chain": Member(_mixed_chain),

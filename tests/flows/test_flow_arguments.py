@@ -12,6 +12,8 @@ from jaxflow.flows import (
     ConvConditioner,
     Coupling,
     CouplingFlow,
+    CrossMapConditioner,
+    CrossMapCoupling,
     FastFlow2D,
     Haar,
     Householder,
@@ -140,6 +142,7 @@ CONV = ConvConditioner()
             "log_scale must be one of tanh, unit_slope_tanh, unclamped, got 'exp'",
         ),
         (MaskedAutoregressive(hidden_ratio=0), (2, 6), "hidden_ratio must be positive, got 0"),
+        (CrossMapCoupling(CrossMapConditioner()), MAP, "x must be a tuple of maps, got "),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
@@ -162,6 +165,37 @@ def test_maps_that_are_not_as_many_as_flows_are_named(shapes, condition, message
     if condition is not None:
         many = isinstance(condition, list)
         condition = tuple(map(np.zeros, condition)) if many else np.zeros(condition)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        jax.eval_shape(flow.init, jax.random.key(0), x, condition)
+
+
+@pytest.mark.parametrize(
+    ("options", "shapes", "condition", "message"),
+    [
+        ({}, [(2, 4, 4, 1)] * 2, None, "channels must be at least 2, got 1"),
+        ({}, [(4, 6), (4, 6)], None, "x[0] must be f[..., h, w, c], got shape (4, 6)"),
+        (
+            {},
+            [(2, 4, 4, 6), (1, 4, 4, 6)],
+            None,
+            "x must have maps with the same leading axes, got [(2, 4, 4, 6), (1, 4, 4, 6)]",
+        ),
+        ({}, [(2, 4, 4, 6)] * 2, [(2, 4, 4, 3)], "condition must hold 2 maps, got 1"),
+        (
+            {},
+            [(2, 4, 4, 6)] * 2,
+            [(2, 4, 4, 3), (2, 4, 5, 3)],
+            "condition must have leading axes that broadcast to (2, 4, 4), got shape (2, 4, 5, 3)",
+        ),
+        ({"kernel_size": 2}, [(2, 4, 4, 6)], None, "kernel_size must be odd and positive, got 2"),
+    ],
+)
+def test_maps_that_a_cross_map_coupling_does_not_take_are_named(
+    options, shapes, condition, message
+):
+    flow = CrossMapCoupling(CrossMapConditioner(**options))
+    x = tuple(map(jnp.zeros, shapes))
+    condition = None if condition is None else tuple(map(jnp.zeros, condition))
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         jax.eval_shape(flow.init, jax.random.key(0), x, condition)
 
