@@ -12,6 +12,7 @@ has a flow as a distrax bijector and distribution; only that module imports dist
 
 from jaxflow.flows.affine import ActNorm, GlobalAffine, act_norm_params
 from jaxflow.flows.autoregressive import MaskedAutoregressive
+from jaxflow.flows.base import DiagonalGaussian, StudentT, TrainedBase
 from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
@@ -22,6 +23,7 @@ from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
 from jaxflow.flows.householder import Householder
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
 from jaxflow.flows.linear import InvertibleLinear, log_diagonal_prior
+from jaxflow.flows.mixture import GaussianMixture
 from jaxflow.flows.normalization import NORMALIZATIONS, LayerNorm, Standardize
 from jaxflow.flows.per_map import PerMap
 from jaxflow.flows.permutation import PERMUTATIONS, HardPermutation, SoftPermutation
@@ -47,7 +49,9 @@ __all__ = [
     "CrossMapConditioner",
     "CrossMapCoupling",
     "DenseConditioner",
+    "DiagonalGaussian",
     "FastFlow2D",
+    "GaussianMixture",
     "GlobalAffine",
     "Haar",
     "HardPermutation",
@@ -64,6 +68,8 @@ __all__ = [
     "Squeeze",
     "StandardNormal",
     "Standardize",
+    "StudentT",
+    "TrainedBase",
     "Transform",
     "act_norm_params",
     "from_freia",
