@@ -10,19 +10,27 @@ gives a likelihood map:
 has a flow as a distrax bijector and distribution; only that module imports distrax.
 """
 
-from jaxflow.flows.affine import GlobalAffine
+from jaxflow.flows.affine import ActNorm, GlobalAffine, act_norm_params
+from jaxflow.flows.autoregressive import MaskedAutoregressive
+from jaxflow.flows.base import DiagonalGaussian, StudentT, TrainedBase
 from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
 from jaxflow.flows.convert import from_freia
-from jaxflow.flows.coupling import COUPLINGS, LOG_SCALES, Coupling
+from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.coupling_flow import FLOWS, CFlowDecoder, CouplingFlow, FastFlow2D
+from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
+from jaxflow.flows.householder import Householder
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
+from jaxflow.flows.linear import InvertibleLinear, log_diagonal_prior
+from jaxflow.flows.mixture import GaussianMixture
 from jaxflow.flows.normalization import NORMALIZATIONS, LayerNorm, Standardize
 from jaxflow.flows.per_map import PerMap
 from jaxflow.flows.permutation import PERMUTATIONS, HardPermutation, SoftPermutation
 from jaxflow.flows.position import position_encoding
 from jaxflow.flows.reshape import Haar, Split, Squeeze
+from jaxflow.flows.spline import RationalQuadraticSpline
+from jaxflow.flows.transform import COUPLINGS, LOG_SCALES, Transform
 
 __all__ = [
     "COUPLINGS",
@@ -30,6 +38,7 @@ __all__ = [
     "LOG_SCALES",
     "NORMALIZATIONS",
     "PERMUTATIONS",
+    "ActNorm",
     "Base",
     "Bijection",
     "CFlowDecoder",
@@ -37,21 +46,34 @@ __all__ = [
     "ConvConditioner",
     "Coupling",
     "CouplingFlow",
+    "CrossMapConditioner",
+    "CrossMapCoupling",
     "DenseConditioner",
+    "DiagonalGaussian",
     "FastFlow2D",
+    "GaussianMixture",
     "GlobalAffine",
     "Haar",
     "HardPermutation",
+    "Householder",
     "Identity",
     "Inverse",
+    "InvertibleLinear",
     "LayerNorm",
+    "MaskedAutoregressive",
     "PerMap",
+    "RationalQuadraticSpline",
     "SoftPermutation",
     "Split",
     "Squeeze",
     "StandardNormal",
     "Standardize",
+    "StudentT",
+    "TrainedBase",
+    "Transform",
+    "act_norm_params",
     "from_freia",
+    "log_diagonal_prior",
     "position_encoding",
     "position_log_prob",
 ]

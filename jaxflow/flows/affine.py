@@ -6,43 +6,32 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxflow.flows.arguments import check_array, check_dtype, per_channel, per_position, widen
+from jaxflow.flows.arguments import (
+    check_array,
+    check_dtype,
+    check_moments,
+    per_channel,
+    per_position,
+    widen,
+)
 from jaxflow.flows.bijection import Bijection
 
 # softplus with beta 0.5 times 0.1: this start makes the scale exactly 1.
 _THETA_AT_SCALE_ONE = 2.0 * math.log(math.expm1(0.5 * 10.0))
+# Of a channel that never changes.
+_LEAST_STD = 1e-5
 
 
-class GlobalAffine(Bijection):
-    """Scale and shift every channel.
-
-    forward: `z = scale * x + offset`; log_det: `sum_c log scale` at every position;
-    inverse: `x = (z - offset) / scale`; with `scale = 0.1 * softplus(theta; beta=0.5)`,
-    which starts at 1 and stays positive.
-
-    Attributes:
-      param_dtype: dtype of `theta` f[c] and `offset` f[c]; they are used in at least float32.
-
-    Raises:
-      ValueError: if param_dtype or the dtype of x is not floating.
-
-    Reference: arXiv 1907.02392 (the global affine of FrEIA's all-in-one block).
-    """
+class _ChannelAffine(Bijection):
+    """What `GlobalAffine` and `ActNorm` share: all but the form of the scale."""
 
     pointwise = True
 
     param_dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
     def log_scale_and_offset(self, channels: int) -> tuple[jax.Array, jax.Array]:
         """Return log scale f[c], nats, and offset f[c]."""
-        check_dtype("param_dtype", self.param_dtype)
-        theta = self.param(
-            "theta", nn.initializers.constant(_THETA_AT_SCALE_ONE), (channels,), self.param_dtype
-        )
-        offset = self.param("offset", nn.initializers.zeros, (channels,), self.param_dtype)
-        scale = 0.1 * 2.0 * jax.nn.softplus(0.5 * widen(theta))
-        return jnp.log(scale), widen(offset)
+        raise NotImplementedError(f"{type(self).__name__} must define log_scale_and_offset")
 
     def forward_and_log_det(
         self, x: jax.Array, condition: jax.Array | None = None
@@ -61,3 +50,86 @@ class GlobalAffine(Bijection):
         log_scale, offset = self.log_scale_and_offset(z.shape[-1])
         x = (z - per_channel(offset, z)) * per_channel(jnp.exp(-log_scale), z)
         return x, per_position(-log_scale.sum(), x)
+
+
+class GlobalAffine(_ChannelAffine):
+    """Scale and shift every channel.
+
+    forward: `z = scale * x + offset`; log_det: `sum_c log scale` at every position;
+    inverse: `x = (z - offset) / scale`; with `scale = 0.1 * softplus(theta; beta=0.5)`,
+    which starts at 1 and stays positive.
+
+    Attributes:
+      param_dtype: dtype of `theta` f[c] and `offset` f[c]; they are used in at least float32.
+
+    Raises:
+      ValueError: if param_dtype or the dtype of x is not floating.
+
+    Reference: arXiv 1907.02392 (the global affine of FrEIA's all-in-one block).
+    """
+
+    @nn.compact
+    def log_scale_and_offset(self, channels: int) -> tuple[jax.Array, jax.Array]:
+        """Return log scale f[c], nats, and offset f[c]."""
+        check_dtype("param_dtype", self.param_dtype)
+        theta = self.param(
+            "theta", nn.initializers.constant(_THETA_AT_SCALE_ONE), (channels,), self.param_dtype
+        )
+        offset = self.param("offset", nn.initializers.zeros, (channels,), self.param_dtype)
+        scale = 0.1 * 2.0 * jax.nn.softplus(0.5 * widen(theta))
+        return jnp.log(scale), widen(offset)
+
+
+class ActNorm(_ChannelAffine):
+    """Scale and shift every channel; the start is computed from data.
+
+    forward: `z = exp(log_scale) * x + offset`; log_det: `sum_c log_scale` at every position;
+    inverse: `x = (z - offset) / exp(log_scale)`.
+
+    It starts as the identity. `act_norm_params` gives the parameters with which z has mean 0 and
+    deviation 1 in every channel; all are then trained.
+
+    Attributes:
+      param_dtype: dtype of `log_scale` f[c] and `offset` f[c]; they are used in at least float32.
+
+    Raises:
+      ValueError: if param_dtype or the dtype of x is not floating.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), (1000, 4))
+      >>> variables = {"params": act_norm_params(x.mean(0), x.std(0))}
+      >>> z = ActNorm().apply(variables, x)
+      >>> bool(abs(z.mean()) < 1e-4), bool(abs(z.std() - 1.0) < 1e-4)
+      (True, True)
+
+    Reference: arXiv 1807.03039, section 3.1.
+    """
+
+    @nn.compact
+    def log_scale_and_offset(self, channels: int) -> tuple[jax.Array, jax.Array]:
+        """Return log scale f[c], nats, and offset f[c]."""
+        check_dtype("param_dtype", self.param_dtype)
+        log_scale = self.param("log_scale", nn.initializers.zeros, (channels,), self.param_dtype)
+        offset = self.param("offset", nn.initializers.zeros, (channels,), self.param_dtype)
+        return widen(log_scale), widen(offset)
+
+
+def act_norm_params(mean: jax.Array, std: jax.Array) -> dict[str, jax.Array]:
+    """Return the parameters of an `ActNorm` that standardizes its input.
+
+    `log_scale = -log std`; `offset = -mean / std`.
+
+    Args:
+      mean: f[c], of the input of the ActNorm over all images and positions.
+      std: f[c], its deviation; one below 1e-5 counts as 1e-5.
+
+    Returns:
+      `{"log_scale": f[c], "offset": f[c]}`.
+
+    Raises:
+      ValueError: if one is not a floating f[c], or they differ in shape.
+    """
+    mean, std = check_moments(mean, std)
+    std = jnp.maximum(std, _LEAST_STD)
+    return {"log_scale": -jnp.log(std), "offset": -mean / std}

@@ -108,6 +108,23 @@ def check_map(name: str, value: Any) -> jax.Array:
     return value
 
 
+def check_moments(mean: Any, std: Any) -> tuple[jax.Array, jax.Array]:
+    """Return mean and std as JAX arrays; raise ValueError unless both are a floating f[c]."""
+    mean, std = check_array("mean", mean), check_array("std", std)
+    if mean.ndim != 1 or std.shape != mean.shape:
+        raise ValueError(f"mean and std must be f[c] both, got shapes {mean.shape} and {std.shape}")
+    return mean, std
+
+
+def check_maps(name: str, value: Any, count: int | None = None) -> Sequence[Any]:
+    """Return `value`; raise ValueError unless it is a tuple of `count` maps, or of any number."""
+    if not isinstance(value, Sequence):
+        raise ValueError(f"{name} must be a tuple of maps, got {type(value).__name__}")
+    if count is not None and len(value) != count:
+        raise ValueError(f"{name} must hold {count} maps, got {len(value)}")
+    return value
+
+
 def check_condition(condition: Any, leading: tuple[int, ...]) -> jax.Array | None:
     """Return the condition as a JAX array; None stays None.
 

@@ -28,20 +28,26 @@ fan_in_uniform = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform"
 _WIDEST = 2**31 - 1
 
 
-def _bias_uniform(fan_in: int) -> Callable:
+def bias_uniform(fan_in: int) -> Callable:
     """Return PyTorch's default initializer of their bias, of the same deviation."""
     bound = fan_in**-0.5
     return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-def _hidden_width(ratio: float, channels: int) -> int:
+def hidden_width(ratio: float, channels: int) -> int:
+    """Return ratio * channels, rounded, at least 1.
+
+    Raises:
+      ValueError: if the ratio is not positive, or the width is more than XLA can count.
+    """
     check_positive("hidden_ratio", ratio)
     if ratio * channels > _WIDEST:
         raise ValueError(f"hidden_ratio must give at most {_WIDEST} hidden channels, got {ratio}")
     return max(1, int(ratio * channels + 0.5))
 
 
-def _check_parts(conditioner: "ConvConditioner | DenseConditioner") -> None:
+def check_parts(conditioner: Any) -> None:
+    """Raise ValueError unless the dtypes, precision and output_init of a conditioner are valid."""
     if conditioner.dtype is not None:
         check_dtype("dtype", conditioner.dtype)
     check_dtype("param_dtype", conditioner.param_dtype)
@@ -49,11 +55,25 @@ def _check_parts(conditioner: "ConvConditioner | DenseConditioner") -> None:
     check_callable("output_init", conditioner.output_init, "an initializer")
 
 
-def _join(a: jax.Array, condition: jax.Array | None) -> jax.Array:
+def join(a: jax.Array, condition: jax.Array | None) -> jax.Array:
+    """Return concat(a, condition), the condition broadcast to the positions of a."""
     if condition is None:
         return a
     condition = jnp.broadcast_to(condition, (*a.shape[:-1], condition.shape[-1]))
     return jnp.concatenate([a, condition.astype(a.dtype)], axis=-1)
+
+
+def make_convolution(conditioner: Any) -> Callable[..., nn.Conv]:
+    """Return the maker of zero-padded convolutions with a conditioner's fields."""
+    return functools.partial(
+        nn.Conv,
+        kernel_size=(conditioner.kernel_size, conditioner.kernel_size),
+        padding="SAME",
+        dtype=conditioner.dtype,
+        param_dtype=conditioner.param_dtype,
+        precision=conditioner.precision,
+        conv_general_dilated=conv_general_dilated,
+    )
 
 
 class ConvConditioner(nn.Module):
@@ -89,23 +109,15 @@ class ConvConditioner(nn.Module):
     ) -> jax.Array:
         """Map a f[..., h, w, c_a] (and condition f[..., h, w, d]) to f[..., h, w, features]."""
         check_odd("kernel_size", self.kernel_size)
-        _check_parts(self)
+        check_parts(self)
         a = check_array("a", a)
         if a.ndim < 3:
             raise ValueError(f"a 2D flow takes x[..., h, w, c], got shape with {a.ndim} axes")
         condition = check_condition(condition, a.shape[:-1])
-        hidden = _hidden_width(self.hidden_ratio, a.shape[-1])
-        conv = functools.partial(
-            nn.Conv,
-            kernel_size=(self.kernel_size, self.kernel_size),
-            padding="SAME",
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            precision=self.precision,
-            conv_general_dilated=conv_general_dilated,
-        )
-        a = _join(a, condition)
-        bias_init = _bias_uniform(self.kernel_size**2 * a.shape[-1])
+        hidden = hidden_width(self.hidden_ratio, a.shape[-1])
+        conv = make_convolution(self)
+        a = join(a, condition)
+        bias_init = bias_uniform(self.kernel_size**2 * a.shape[-1])
         x = conv(hidden, kernel_init=fan_in_uniform, bias_init=bias_init, name="input")(a)
         return conv(features, kernel_init=self.output_init, name="output")(nn.relu(x))
 
@@ -127,7 +139,7 @@ class _JointDense(nn.Module):
         widths = (a.shape[-1], 0 if condition is None else condition.shape[-1])
         shape = (sum(widths), self.features)
         kernel = self.param("kernel", fan_in_uniform, shape, self.param_dtype)
-        bias = self.param("bias", _bias_uniform(shape[0]), shape[1:], self.param_dtype)
+        bias = self.param("bias", bias_uniform(shape[0]), shape[1:], self.param_dtype)
         a, condition, kernel, bias = nn.dtypes.promote_dtype(
             a, condition, kernel, bias, dtype=self.dtype
         )
@@ -169,11 +181,11 @@ class DenseConditioner(nn.Module):
         self, a: jax.Array, condition: jax.Array | None = None, *, features: int
     ) -> jax.Array:
         """Map a f[..., c_a] (and condition f[..., d] that broadcasts to it) to f[..., features]."""
-        _check_parts(self)
+        check_parts(self)
         a = check_array("a", a)
         condition = check_condition(condition, a.shape[:-1])
         width = a.shape[-1] + (0 if condition is None else condition.shape[-1])
-        hidden = _hidden_width(self.hidden_ratio, width)
+        hidden = hidden_width(self.hidden_ratio, width)
         joint = _JointDense(hidden, self.dtype, self.param_dtype, self.precision, name="input")
         return nn.Dense(
             features,

@@ -13,6 +13,7 @@ from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner, fan_in_uniform
 from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.permutation import PERMUTATIONS
+from jaxflow.flows.transform import Transform
 
 
 class CouplingFlow(Bijection, kw_only=True):
@@ -29,8 +30,8 @@ class CouplingFlow(Bijection, kw_only=True):
       steps: number of coupling steps.
       hidden_ratio: hidden width of the conditioner over the width that it reads.
       clamp: bound of the coupling's |log_scale|.
-      coupling: "affine" or "additive".
-      log_scale: "tanh" or "unit_slope_tanh".
+      coupling: "affine", "additive", "gin", "spline", or a `Transform`; see `Coupling`.
+      log_scale: "tanh", "unit_slope_tanh" or "unclamped".
       permutation: "hard" or "soft".
       dtype: compute dtype of the conditioner; None follows x. Latents and log_det stay in at least
         float32.
@@ -48,7 +49,7 @@ class CouplingFlow(Bijection, kw_only=True):
     steps: int = 8
     hidden_ratio: float = 1.0
     clamp: float = 2.0
-    coupling: str = "affine"
+    coupling: str | Transform = "affine"
     log_scale: str = "tanh"
     permutation: str = "hard"
     dtype: jnp.dtype | None = None

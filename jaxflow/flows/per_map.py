@@ -5,7 +5,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxflow.flows.arguments import check_count, check_sequence
+from jaxflow.flows.arguments import check_count, check_maps, check_sequence
 from jaxflow.flows.bijection import Bijection, Value, check_flow
 
 
@@ -94,11 +94,8 @@ class PerMap(Bijection):
         """Return the flow, the array and the condition of each map."""
         count = len(self.each)
         conditions = [None] * count if condition is None else condition
-        for what, value in {name: maps, "condition": conditions}.items():
-            if not isinstance(value, Sequence):
-                raise ValueError(f"{what} must be a tuple of maps, got {type(value).__name__}")
-            if len(value) != count:
-                raise ValueError(f"{what} must hold {count} maps, got {len(value)}")
+        check_maps(name, maps, count)
+        check_maps("condition", conditions, count)
         return zip(self.each, maps, conditions, strict=True)
 
 

@@ -124,7 +124,7 @@ class SoftPermutation(Bijection):
         rotation = self.variable(
             "constants",
             "rotation",
-            lambda: _draw_rotation(self.make_rng("params"), channels, self.param_dtype),
+            lambda: draw_rotation(self.make_rng("params"), channels, self.param_dtype),
         ).value
         check_channels(channels, rotation.shape[0])
         return rotation if rotation.dtype.itemsize >= 4 else _nearest_rotation(rotation)
@@ -148,7 +148,8 @@ class SoftPermutation(Bijection):
         return x, per_position(0.0, x)
 
 
-def _draw_rotation(key, channels, dtype):
+def draw_rotation(key: jax.Array, channels: int, dtype: jnp.dtype) -> jax.Array:
+    """Draw a rotation f[channels, channels], Haar-distributed on SO(channels)."""
     # There is no QR decomposition in 16 bits.
     wide = jnp.promote_types(dtype, jnp.float32)
     q, r = jnp.linalg.qr(jax.random.normal(key, (channels, channels), wide))

@@ -15,19 +15,26 @@ import pytest
 from jaxflow import flows as jaxflow_flows
 from jaxflow.experiments.user_files import run_file
 from jaxflow.flows import (
+    ActNorm,
     CFlowDecoder,
     Chain,
     ConvConditioner,
     Coupling,
+    CrossMapConditioner,
+    CrossMapCoupling,
     DenseConditioner,
     FastFlow2D,
     GlobalAffine,
     Haar,
     HardPermutation,
+    Householder,
     Identity,
     Inverse,
+    InvertibleLinear,
     LayerNorm,
+    MaskedAutoregressive,
     PerMap,
+    RationalQuadraticSpline,
     SoftPermutation,
     Split,
     Squeeze,
@@ -115,6 +122,33 @@ def _per_map(dtype):
     return PerMap(CFlowDecoder(steps=1, param_dtype=dtype), maps=2)
 
 
+def _masked(dtype, **options):
+    return MaskedAutoregressive(param_dtype=dtype, **options)
+
+
+def _linear(dtype, **options):
+    return InvertibleLinear(param_dtype=dtype, **options)
+
+
+def _cross_map(dtype, **options):
+    return CrossMapCoupling(CrossMapConditioner(hidden_ratio=4.0, param_dtype=dtype), **options)
+
+
+def _cross_map_chain(dtype):
+    mix = PerMap(SoftPermutation(dtype), maps=2)
+    return Chain([_cross_map(dtype), mix, _cross_map(dtype, coupling="spline")])
+
+
+def _deep_spline(dtype):
+    step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
+    return Chain([link.clone() for _ in range(20) for link in step])
+
+
+def _deep_masked(dtype):
+    step = _masked(dtype), SoftPermutation(dtype)
+    return Chain([link.clone() for _ in range(20) for link in step])
+
+
 def _example(name):
     """Return what a file of examples/ defines, and leave the registry as it was."""
     before = dict(jaxflow_flows.FLOWS)
@@ -131,6 +165,15 @@ FLOWS = {
     "identity": Member(lambda dtype: Identity(), log_det="zero"),
     "identity_of_two_maps": Member(lambda dtype: Identity(), TWO_MAPS, log_det="zero"),
     "global_affine": Member(GlobalAffine, log_det="constant"),
+    "act_norm": Member(ActNorm, log_det="constant"),
+    "invertible_linear": Member(_linear, log_det="constant"),
+    "invertible_linear_from_identity": Member(
+        functools.partial(_linear, start="identity"), (5,), log_det="constant"
+    ),
+    "invertible_linear_from_permutation": Member(
+        functools.partial(_linear, start="permutation"), (2, 6), log_det="constant"
+    ),
+    "householder": Member(lambda dtype: Householder(3, dtype), log_det="zero"),
     "hard_permutation": Member(lambda dtype: HardPermutation(), log_det="zero"),
     "soft_permutation": Member(SoftPermutation, log_det="zero"),
     "standardize": Member(lambda dtype: Standardize(), log_det="constant"),
@@ -144,6 +187,20 @@ FLOWS = {
     "conv_coupling": Member(_conv),
     "dense_coupling": Member(functools.partial(_dense, clamp=1.0), VECTOR, condition=(2,)),
     "additive_coupling": Member(functools.partial(_conv, coupling="additive"), log_det="zero"),
+    "gin_coupling": Member(functools.partial(_conv, coupling="gin"), (2, 4, 6), log_det="zero"),
+    "unclamped_coupling": Member(functools.partial(_conv, log_scale="unclamped")),
+    "conv_spline": Member(functools.partial(_conv, coupling="spline")),
+    "dense_spline": Member(
+        functools.partial(_dense, coupling=RationalQuadraticSpline(bins=4, bound=2.0)),
+        VECTOR,
+        condition=(2,),
+    ),
+    "masked_autoregressive": Member(_masked, (5,)),
+    "masked_autoregressive_given": Member(
+        functools.partial(_masked, log_scale="unit_slope_tanh"), condition=(2, 4, 3)
+    ),
+    "cross_map_coupling": Member(_cross_map, TWO_MAPS),
+    "cross_map_chain": Member(_cross_map_chain, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),
     "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
     "step_of_parts": Member(_step),
     "mixed_chain": Member(_mixed_chain),
@@ -161,6 +218,9 @@ FLOWS = {
     "fastflow_half_additive": Member(
         _fastflow(steps=1, hidden_ratio=0.5, coupling="additive"), log_det="constant"
     ),
+    "fastflow_gin": Member(
+        _fastflow(steps=1, coupling="gin", log_scale="unclamped"), log_det="constant"
+    ),
     "fastflow_conditional": Member(_fastflow(steps=1, kernel_sizes=(3, 3)), condition=(2, 4, 2)),
     "fastflow_20_steps": Member(_fastflow(steps=20), (2, 3, 6), deep=True),
     "cflow": Member(_cflow(steps=2), VECTOR, condition=(8,)),
@@ -168,6 +228,8 @@ FLOWS = {
     "uflow_hard": Member(_cflow(steps=1, permutation="hard"), VECTOR),
     "uflow_additive": Member(_cflow(steps=1, coupling="additive"), VECTOR, log_det="constant"),
     "glow": Member(lambda dtype: _GLOW(steps=1, param_dtype=dtype)),
+    "spline_20_steps": Member(_deep_spline, (6,), deep=True),
+    "masked_autoregressive_20_steps": Member(_deep_masked, (6,), deep=True),
     "cflow_20_steps": Member(_cflow(steps=20), (6,), condition=(4,), deep=True),
 }
 BIJECTIONS = {name: m for name, m in FLOWS.items() if m.make(np.float32).bijective}
@@ -182,6 +244,9 @@ DRAWS = {
     "scale": lambda rng, shape: rng.uniform(0.5, 2.0, shape),
     "mean": lambda rng, shape: 0.3 * rng.standard_normal(shape),
     "std": lambda rng, shape: rng.uniform(0.5, 2.0, shape),
+    "log_scale": lambda rng, shape: 0.3 * rng.standard_normal(shape),
+    "lu": lambda rng, shape: 0.5 * rng.standard_normal(shape) * shape[0] ** -0.5,
+    "vectors": lambda rng, shape: rng.standard_normal(shape),
     "index": lambda rng, shape: rng.permutation(shape[0]),
     "rotation": lambda rng, shape: np.linalg.qr(rng.standard_normal(shape))[0],
 }

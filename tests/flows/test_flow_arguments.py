@@ -6,17 +6,24 @@ import numpy as np
 import pytest
 
 from jaxflow.flows import (
+    ActNorm,
     CFlowDecoder,
     Chain,
     ConvConditioner,
     Coupling,
     CouplingFlow,
+    CrossMapConditioner,
+    CrossMapCoupling,
     FastFlow2D,
     Haar,
+    Householder,
     Identity,
     Inverse,
+    InvertibleLinear,
     LayerNorm,
+    MaskedAutoregressive,
     PerMap,
+    RationalQuadraticSpline,
     SoftPermutation,
     Split,
     Squeeze,
@@ -40,12 +47,12 @@ CONV = ConvConditioner()
         (
             FastFlow2D(coupling="affin"),
             MAP,
-            "coupling must be one of affine, additive, got 'affin'",
+            "coupling must be one of affine, additive, gin, spline, got 'affin'",
         ),
         (
             FastFlow2D(log_scale="exp"),
             MAP,
-            "log_scale must be one of tanh, unit_slope_tanh, got 'exp'",
+            "log_scale must be one of tanh, unit_slope_tanh, unclamped, got 'exp'",
         ),
         (FastFlow2D(permutation="x"), MAP, "permutation must be one of hard, soft, got 'x'"),
         (CFlowDecoder(steps=-1), (2, 6), "steps must be at least 1, got -1"),
@@ -108,6 +115,34 @@ CONV = ConvConditioner()
         (PerMap([Identity(), abs]), MAP, "flows[1] must be a flow, got builtin_function_or_meth"),
         (PerMap([Identity()], 2), MAP, "maps must be 1, as flows are, got 2"),
         (PerMap(Identity(), 2), MAP, "x must be a tuple of maps, got "),
+        (
+            ActNorm(jnp.int32),
+            MAP,
+            "param_dtype must be a floating dtype of at least 16 bits, got int32",
+        ),
+        (
+            InvertibleLinear("random"),
+            MAP,
+            "start must be one of rotation, permutation, identity, got 'random'",
+        ),
+        (InvertibleLinear(precision=3), MAP, "precision must be a precision of JAX, such as"),
+        (Householder(0), MAP, "reflections must be at least 1, got 0"),
+        (Householder(2.0), MAP, "reflections must be an integer, got 2.0"),
+        (
+            Coupling(CONV, coupling=RationalQuadraticSpline),
+            MAP,
+            "coupling must be one of affine, additive, gin, spline, got <class",
+        ),
+        (FastFlow2D(coupling="spline"), (1, 4, 4, 1), "channels must be at least 2, got 1"),
+        (MaskedAutoregressive(), (2, 1), "channels must be at least 2, got 1"),
+        (MaskedAutoregressive(clamp=0), (2, 6), "clamp must be positive, got 0"),
+        (
+            MaskedAutoregressive(log_scale="exp"),
+            (2, 6),
+            "log_scale must be one of tanh, unit_slope_tanh, unclamped, got 'exp'",
+        ),
+        (MaskedAutoregressive(hidden_ratio=0), (2, 6), "hidden_ratio must be positive, got 0"),
+        (CrossMapCoupling(CrossMapConditioner()), MAP, "x must be a tuple of maps, got "),
     ],
 )
 def test_a_bad_argument_is_named_with_what_was_got(flow, shape, message):
@@ -130,6 +165,37 @@ def test_maps_that_are_not_as_many_as_flows_are_named(shapes, condition, message
     if condition is not None:
         many = isinstance(condition, list)
         condition = tuple(map(np.zeros, condition)) if many else np.zeros(condition)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        jax.eval_shape(flow.init, jax.random.key(0), x, condition)
+
+
+@pytest.mark.parametrize(
+    ("options", "shapes", "condition", "message"),
+    [
+        ({}, [(2, 4, 4, 1)] * 2, None, "channels must be at least 2, got 1"),
+        ({}, [(4, 6), (4, 6)], None, "x[0] must be f[..., h, w, c], got shape (4, 6)"),
+        (
+            {},
+            [(2, 4, 4, 6), (1, 4, 4, 6)],
+            None,
+            "x must have maps with the same leading axes, got [(2, 4, 4, 6), (1, 4, 4, 6)]",
+        ),
+        ({}, [(2, 4, 4, 6)] * 2, [(2, 4, 4, 3)], "condition must hold 2 maps, got 1"),
+        (
+            {},
+            [(2, 4, 4, 6)] * 2,
+            [(2, 4, 4, 3), (2, 4, 5, 3)],
+            "condition must have leading axes that broadcast to (2, 4, 4), got shape (2, 4, 5, 3)",
+        ),
+        ({"kernel_size": 2}, [(2, 4, 4, 6)], None, "kernel_size must be odd and positive, got 2"),
+    ],
+)
+def test_maps_that_a_cross_map_coupling_does_not_take_are_named(
+    options, shapes, condition, message
+):
+    flow = CrossMapCoupling(CrossMapConditioner(**options))
+    x = tuple(map(jnp.zeros, shapes))
+    condition = None if condition is None else tuple(map(jnp.zeros, condition))
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         jax.eval_shape(flow.init, jax.random.key(0), x, condition)
 
@@ -176,6 +242,15 @@ def test_a_condition_that_no_flow_takes_is_named(shallow, build):
     for message, condition in wrong.items():
         with pytest.raises(ValueError, match=re.escape(message)):
             jax.eval_shape(lambda c=condition: case.flow.init(jax.random.key(0), case.x, c))
+
+
+def test_a_linear_map_of_other_channels_or_without_constants_is_named(draw_variables):
+    flow = InvertibleLinear()
+    variables = draw_variables(flow, jnp.zeros((2, 6)), None)
+    with pytest.raises(ValueError, match="^channels must be 6, as in the variables, got 8"):
+        flow.apply(variables, jnp.zeros((2, 8)), method="inverse_and_log_det")
+    with pytest.raises(ValueError, match="^variables must hold the collection constants"):
+        flow.apply({"params": variables["params"]}, jnp.zeros((2, 6)))
 
 
 @pytest.mark.parametrize("permutation", ["hard", "soft"])
@@ -249,7 +324,8 @@ def test_params_hold_only_what_is_trained(member, build):
         for collection, tree in case.variables.items()
     }
     assert set(names) == {"params", "constants"}
-    assert names["params"] <= {"kernel", "bias", "theta", "offset", "scale"}
+    known = {"kernel", "bias", "theta", "offset", "scale", "log_scale", "lu", "vectors"}
+    assert names["params"] <= known
     assert names["constants"] <= {"index", "rotation", "mean", "std"}
 
 

@@ -294,6 +294,23 @@ def test_less_precision_reaches_every_product():
             assert program.count("Precision.HIGHEST") == 2 * count
 
 
+PRODUCTS = ("invertible_linear", "householder", "masked_autoregressive_given", "cross_map_coupling")
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_less_precision_reaches_the_products_of(name, flows, build):
+    case = build(flows[name], np.float32)
+    for precision in ("highest", "default"):
+        flow = case.flow.clone(precision=precision) if hasattr(case.flow, "precision") else None
+        if flow is None:
+            conditioner = case.flow.conditioner.clone(precision=precision)
+            flow = case.flow.clone(conditioner=conditioner)
+        for method in ("__call__", "inverse"):
+            run = functools.partial(flow.apply, method=method)
+            program = str(jax.make_jaxpr(run)(case.variables, case.x, case.condition))
+            assert ("HIGHEST" in program) == (precision == "highest")
+
+
 def _check_round_trip(case, dtype, draw_variables, quick):
     """Check the inverse of a case's flow with parameters of another dtype."""
     flow = case.member.make(dtype)

@@ -1,0 +1,154 @@
+"""What a coupling does to a channel, given the conditioner's numbers: the named choices."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from jaxflow.flows.arguments import check_choice, check_positive, per_position
+from jaxflow.flows.spline import RationalQuadraticSpline
+
+
+def tanh_log_scale(s: jax.Array, clamp: float) -> jax.Array:
+    """Return `clamp * tanh(0.1 s)`, the form that FastFlow's and CFLOW's public code trains with.
+
+    Source: FrEIA before August 2023 and FrEIA 0.2.
+    """
+    return clamp * jnp.tanh(0.1 * s)
+
+
+def unit_slope_log_scale(s: jax.Array, clamp: float) -> jax.Array:
+    """Return `clamp * tanh(0.1 s / clamp)`, whose slope at 0 does not grow with the clamp.
+
+    Source: FrEIA since August 2023.
+    """
+    return clamp * jnp.tanh(0.1 * s / clamp)
+
+
+def unclamped_log_scale(s: jax.Array, clamp: float) -> jax.Array:
+    """Return s as it is, whatever the clamp.
+
+    Source: arXiv 2111.07677, Eq. 3.
+    """
+    del clamp
+    return s
+
+
+LOG_SCALES = {
+    "tanh": tanh_log_scale,
+    "unit_slope_tanh": unit_slope_log_scale,
+    "unclamped": unclamped_log_scale,
+}
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """An invertible map of vectors b f[..., c], given `outputs * c` numbers at each position."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the conditioner gives for each channel."""
+
+    def forward(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map b f[..., c], given numbers f[..., outputs * c], to f[..., c] and log_det f[...]."""
+
+    def inverse(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map b back, and return the log_det f[...] of the inverse."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AffineTransform:
+    """Scale and shift: `b * exp(log_scale(s)) + 0.1 t`, of numbers s, t f[..., c].
+
+    Attributes:
+      clamp: bound of |log_scale|, positive.
+      log_scale: a key of LOG_SCALES.
+    """
+
+    clamp: float = 2.0
+    log_scale: str = "tanh"
+    outputs = 2
+
+    def __post_init__(self):
+        check_choice("log_scale", self.log_scale, LOG_SCALES)
+        check_positive("clamp", self.clamp)
+
+    def log_scale_and_shift(self, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return log_scale and shift f[..., c] of numbers f[..., 2 c]."""
+        s, t = jnp.split(numbers, 2, axis=-1)
+        return LOG_SCALES[self.log_scale](s, self.clamp), 0.1 * t
+
+    def forward(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map b f[..., c], given numbers f[..., 2 c], to f[..., c] and log_det f[...]."""
+        log_scale, shift = self.log_scale_and_shift(numbers)
+        return b * jnp.exp(log_scale) + shift, self._log_det(log_scale)
+
+    def inverse(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map b back, and return the log_det f[...] of the inverse."""
+        log_scale, shift = self.log_scale_and_shift(numbers)
+        return (b - shift) * jnp.exp(-log_scale), -self._log_det(log_scale)
+
+    def _log_det(self, log_scale):
+        return log_scale.sum(-1)
+
+
+class VolumePreservingTransform(AffineTransform):
+    """Scale and shift with log_det 0: the mean over the channels is taken off the log-scales.
+
+    A coupling of 2 or 3 channels transforms only one, which is then only shifted.
+
+    Reference: arXiv 2001.04872, section 3.2.
+    """
+
+    def log_scale_and_shift(self, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return log_scale, of mean 0 over c, and shift f[..., c] of numbers f[..., 2 c]."""
+        log_scale, shift = super().log_scale_and_shift(numbers)
+        return log_scale - log_scale.mean(-1, keepdims=True), shift
+
+    def _log_det(self, log_scale):
+        return per_position(0.0, log_scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdditiveTransform:
+    """Shift: `b + 0.1 t`, of numbers t f[..., c]; log_det is 0."""
+
+    outputs = 1
+
+    def forward(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map b f[..., c], given numbers f[..., c], to f[..., c] and zeros f[...]."""
+        return b + 0.1 * numbers, per_position(0.0, b)
+
+    def inverse(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map b back, and return zeros f[...]."""
+        return b - 0.1 * numbers, per_position(0.0, b)
+
+
+# Name -> maker of the transform, of a coupling's clamp and log_scale.
+COUPLINGS: dict[str, Callable[[float, str], Transform]] = {
+    "affine": AffineTransform,
+    "additive": lambda clamp, log_scale: AdditiveTransform(),
+    "gin": VolumePreservingTransform,
+    "spline": lambda clamp, log_scale: RationalQuadraticSpline(),
+}
+
+
+def make_transform(coupling: str | Transform, clamp: float, log_scale: str) -> Transform:
+    """Return the transform that a coupling's fields describe.
+
+    Args:
+      coupling: a key of COUPLINGS, or a transform, which is returned.
+      clamp: bound of |log_scale|, positive; for "affine" and "gin".
+      log_scale: a key of LOG_SCALES; for the same.
+
+    Raises:
+      ValueError: if a choice is unknown, or clamp is not positive.
+    """
+    check_choice("log_scale", log_scale, LOG_SCALES)
+    check_positive("clamp", clamp)
+    if isinstance(coupling, type) or not isinstance(coupling, Transform):
+        check_choice("coupling", coupling, COUPLINGS)
+        return COUPLINGS[str(coupling)](clamp, log_scale)
+    return coupling
