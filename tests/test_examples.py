@@ -29,7 +29,7 @@ TINY = [
 SAID = {
     "glow_flow": "Glow: steps 1, hidden_ratio 1.0, kernel_size 3, param_dtype float32",
     "gabor_encoder": "gabor, stages [1, 2], tag unknown",
-    "typicality_score": "typicality",
+    "worst_channel_score": "worst_channel",
     "listed_data": "listed (all)",
     "mean_detector": "MeanDetector: power 1.0",
 }

@@ -4,8 +4,11 @@ from jaxflow.detectors.conditions import CONDITIONS
 from jaxflow.detectors.contract import Detector, Objective, Pass, Scored, Variables
 from jaxflow.detectors.flow import FlowDetector, flow_detector
 from jaxflow.detectors.gaussian import Gaussian
+from jaxflow.detectors.grid import upsample
 from jaxflow.detectors.losses import LOSSES, Loss, dimensions, image_nll
 from jaxflow.detectors.memory_bank import MemoryBank
+from jaxflow.detectors.over_maps import OVER_MAPS, OverMaps, Reference
+from jaxflow.detectors.over_positions import OVER_POSITIONS, OverPositions, anomaly_score
 from jaxflow.detectors.pyramid import FlowPyramid, Latent
 from jaxflow.detectors.registry import DETECTORS, Family
 from jaxflow.detectors.scores import (
@@ -13,13 +16,11 @@ from jaxflow.detectors.scores import (
     USUAL_SCORES,
     LatentScore,
     anomaly_map,
-    anomaly_score,
-    averaged,
-    cflow,
-    log_prob_maxima,
+    latent_term,
     nll,
     probability,
-    upsample,
+    score_named,
+    volume_term,
 )
 from jaxflow.detectors.spade import Spade
 
@@ -38,20 +39,25 @@ __all__ = [
     "LatentScore",
     "Loss",
     "MemoryBank",
+    "OVER_MAPS",
+    "OVER_POSITIONS",
     "Objective",
+    "OverMaps",
+    "OverPositions",
     "Pass",
+    "Reference",
     "Scored",
     "Spade",
     "Variables",
     "anomaly_map",
     "anomaly_score",
-    "averaged",
-    "cflow",
     "dimensions",
     "flow_detector",
     "image_nll",
-    "log_prob_maxima",
+    "latent_term",
     "nll",
     "probability",
+    "score_named",
     "upsample",
+    "volume_term",
 ]

@@ -25,18 +25,21 @@ class Scored(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One look at the feature maps of all normal training images, a batch at a time.
+    """One look at the feature maps of all normal images, a batch at a time.
 
     Attributes:
       start: variables -> what is carried from batch to batch.
       update: (variables, carry, maps, valid) -> carry. maps: one f32[b, h_i, w_i, c_i] an encoder
         stage; valid bool[b]: an image that is not valid fills up the last batch and does not count.
       finish: (variables, carry) -> the variables with what was learned.
+      held_out: whether the images are those held out of training, and not the training images. It
+        is for passes after training; where none are held out they look at the training images.
     """
 
     start: Callable[[Variables], Any]
     update: Callable[[Variables, Any, Sequence[jax.Array], np.ndarray], Any]
     finish: Callable[[Variables, Any], Variables]
+    held_out: bool = False
 
 
 # (variables, maps, key) -> loss f[b] that is minimized, and f[b] in nats per dimension.

@@ -12,7 +12,13 @@ import numpy as np
 from jaxflow.detectors.contract import Objective, Pass, Scored, Variables
 from jaxflow.detectors.losses import LOSSES, Loss, dimensions, image_nll
 from jaxflow.detectors.pyramid import FlowPyramid, Latent, normalization_name
-from jaxflow.detectors.scores import SCORES, USUAL_SCORES, Meanings, anomaly_score
+from jaxflow.detectors.scores import (
+    USUAL_SCORES,
+    LatentMeanings,
+    LatentScore,
+    learned_name,
+    score_named,
+)
 from jaxflow.encoders import Encoder
 from jaxflow.flows import Bijection
 from jaxflow.flows.arguments import check_choice
@@ -27,7 +33,7 @@ class FlowDetector:
     Attributes:
       encoder: gives the feature maps.
       pyramid: the flow over them.
-      scores: keys of `SCORES` that are reported.
+      scores: names of those that are reported; see `score_named`.
       loss: what training minimizes.
 
     Reference: arXiv 2111.07677; arXiv 2107.12571.
@@ -38,11 +44,11 @@ class FlowDetector:
     scores: tuple[str, ...] = USUAL_SCORES
     loss: Loss = LOSSES["nll"]
 
-    meanings: ClassVar[Mapping[str, str]] = Meanings()
+    meanings: ClassVar[Mapping[str, str]] = LatentMeanings()
 
     def __post_init__(self):
         for name in self.scores:
-            check_choice("score", name, SCORES)
+            score_named(name)
 
     @property
     def before(self) -> tuple[Pass, ...]:
@@ -51,8 +57,8 @@ class FlowDetector:
 
     @property
     def after(self) -> tuple[Pass, ...]:
-        """Return a pass for each score that is relative to the training set."""
-        return tuple(_reference_pass(self, name) for name in self._relative)
+        """Return a pass for each thing of normal images that scores are relative to."""
+        return tuple(_reference_pass(self, *each) for each in self._relative.items())
 
     @property
     def objective(self) -> Objective:
@@ -83,10 +89,12 @@ class FlowDetector:
         # A draw compiles once for all steps of a shape; under `jax.jit`, once for each parameter.
         variables = dict(self.pyramid.lazy_init(key, maps))
         constants = dict(variables.get("constants", {}))
-        for name in self._relative:
-            of_latents = functools.partial(_reference, self, name)
-            reference = jax.eval_shape(of_latents, variables, maps)
-            constants[_constant(name)] = jnp.zeros(reference.shape[1:], reference.dtype)
+        for name, score in self._relative.items():
+            of_latents = functools.partial(_of_images, self, score)
+            shapes = jax.eval_shape(
+                lambda *a, f=of_latents, s=score: _reduce(s, f(*a)), variables, maps
+            )
+            constants[name] = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
         return {**variables, "constants": constants}
 
     def latents(self, variables: Variables, maps: Sequence[jax.Array]) -> tuple[Latent, ...]:
@@ -97,22 +105,21 @@ class FlowDetector:
         self, variables: Variables, maps: Sequence[jax.Array], size: tuple[int, int]
     ) -> dict[str, Scored]:
         """Score images by their feature maps; see the contract."""
-        latents = self.latents(variables, maps)
-        scored = {}
-        for name in self.scores:
-            reference = variables.get("constants", {}).get(_constant(name))
-            anomaly_map = SCORES[name].of_latents(latents, size, reference)
-            scored[name] = Scored(anomaly_map, anomaly_score(anomaly_map))
-        return scored
+        latents, constants = self.latents(variables, maps), variables.get("constants", {})
+        return {
+            name: score_named(name)(latents, size, constants.get(learned_name(name)))
+            for name in self.scores
+        }
 
     def describe(self) -> str:
         """Say in a line what it is."""
         return self.pyramid.describe()
 
     @property
-    def _relative(self) -> tuple[str, ...]:
-        """Return the scores that are relative to the training set."""
-        return tuple(name for name in self.scores if SCORES[name].reference is not None)
+    def _relative(self) -> dict[str, LatentScore]:
+        """Return, by the name of what it is relative to, each score that is to anything."""
+        named = {learned_name(name): score_named(name) for name in self.scores}
+        return {name: score for name, score in named.items() if score.over_maps.reference}
 
 
 def flow_detector(
@@ -132,7 +139,7 @@ def flow_detector(
       normalization: a key of `jaxflow.flows.NORMALIZATIONS`.
       condition: a key of `CONDITIONS`.
       condition_dim: channels of the condition.
-      scores: keys of `SCORES`.
+      scores: names as `score_named` takes them.
       loss: a key of `LOSSES`.
 
     Raises:
@@ -144,36 +151,37 @@ def flow_detector(
     return FlowDetector(encoder, pyramid, scores, LOSSES[loss])
 
 
-def _constant(score: str) -> str:
-    """Return the name of the constant that a score is relative to."""
-    return f"{score}_reference"
+def _of_images(
+    detector: FlowDetector, score: LatentScore, variables: Variables, maps: Sequence[jax.Array]
+) -> Any:
+    """Return what each image gives to the reference of a score."""
+    assert score.over_maps.reference is not None
+    return score.over_maps.reference.of_images(score.of_maps(detector.latents(variables, maps)))
 
 
-def _reference(
-    detector: FlowDetector, score: str, variables: Variables, maps: Sequence[jax.Array]
-) -> jax.Array:
-    reference = SCORES[score].reference
-    assert reference is not None
-    return reference(detector.latents(variables, maps))
+def _reduce(score: LatentScore, of_images: Any) -> Any:
+    assert score.over_maps.reference is not None
+    return score.over_maps.reference.reduce(of_images)
 
 
-_compiled_reference = functools.partial(jax.jit, static_argnums=(0, 1))(_reference)
+_compiled_of_images = functools.partial(jax.jit, static_argnums=(0, 1))(_of_images)
 
 
-def _reference_pass(detector: FlowDetector, score: str) -> Pass:
-    """Return the pass that finds the greatest value of a score's reference over all images."""
+def _reference_pass(detector: FlowDetector, name: str, score: LatentScore) -> Pass:
+    """Return the pass that finds what a score is relative to."""
 
     def update(
-        variables: Variables, carry: np.ndarray | None, maps: Sequence[jax.Array], valid: np.ndarray
-    ) -> np.ndarray:
-        values = np.asarray(_compiled_reference(detector, score, variables, maps))
-        greatest = values[valid].max(0)
-        return greatest if carry is None else np.maximum(carry, greatest)
+        variables: Variables, carry: list, maps: Sequence[jax.Array], valid: np.ndarray
+    ) -> list:
+        found = _compiled_of_images(detector, score, variables, maps)
+        return [*carry, jax.tree.map(lambda each: np.asarray(each)[valid], found)]
 
-    def finish(variables: Variables, carry: np.ndarray) -> Variables:
-        return _with_constants(variables, {_constant(score): jnp.asarray(carry)})
+    def finish(variables: Variables, carry: list) -> Variables:
+        of_images = jax.tree.map(lambda *parts: np.concatenate(parts), *carry)
+        return _with_constants(variables, {name: _reduce(score, of_images)})
 
-    return Pass(lambda variables: None, update, finish)
+    assert score.over_maps.reference is not None
+    return Pass(lambda variables: [], update, finish, score.over_maps.reference.held_out)
 
 
 def _moments_pass() -> Pass:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxflow.detectors.contract import Pass, Scored, Untrained, Variables
 from jaxflow.detectors.covariance import Moments, add_vectors, check_shrinkage, fit_gaussians
 from jaxflow.detectors.grid import align, check_smoothing, to_pixels
-from jaxflow.detectors.scores import anomaly_score
+from jaxflow.detectors.over_positions import Meanings, split_name
 from jaxflow.encoders import Encoder
 from jaxflow.flows.arguments import check_choice, check_count
 from jaxflow.flows.likelihood import position_log_prob
@@ -35,7 +35,7 @@ class Gaussian(Untrained):
 
     Attributes:
       encoder: gives the feature maps.
-      scores: "mahalanobis", "nll" or both.
+      scores: "mahalanobis" and "nll", also with an end of `OVER_POSITIONS`: "nll-top".
       pooled: whether positions are averaged first.
       channels: how many channels, drawn at random by `init`, the Gaussians keep; None: all. Only
         where not pooled. All find more synthetic defects on held-out normal images than 100 of 384.
@@ -59,12 +59,14 @@ class Gaussian(Untrained):
     shrinkage: float | str = "oas"
     smoothing: float = 4.0
 
-    meanings: ClassVar[Mapping[str, str]] = {
-        "mahalanobis": "the Mahalanobis distance of the features from the mean of normal ones: 0 "
-        "at the mean; normal features of c channels lie around the square root of c.",
-        "nll": "the negative log-likelihood of the features under the Gaussian, in nats per "
-        "dimension. The larger, the less likely; it has no fixed zero.",
-    }
+    meanings: ClassVar[Mapping[str, str]] = Meanings(
+        {
+            "mahalanobis": "the Mahalanobis distance of the features from the mean of normal ones: "
+            "0 at the mean; normal features of c channels lie around the square root of c.",
+            "nll": "the negative log-likelihood of the features under the Gaussian, in nats per "
+            "dimension. The larger, the less likely; it has no fixed zero.",
+        }
+    )
 
     def __post_init__(self):
         for score in self.scores:
@@ -148,17 +150,19 @@ class Gaussian(Untrained):
     ) -> dict[str, Scored]:
         """Score images by their feature maps; see the contract.
 
-        The anomaly score of an image is the maximum of its smoothed anomaly map.
+        The anomaly score of an image is the maximum of its smoothed anomaly map, or what the end
+        of the score's name says.
         """
         scored = {}
         for score in self.scores:
-            if score == "nll":
+            name, over_positions = split_name(score)
+            if name == "nll":
                 grid = -self.log_prob(variables, maps) / self._dimensions
             else:
                 z = self._whiten(variables, maps)
                 grid = jnp.stack([jnp.linalg.norm(each, axis=-1) for each in z]).sum(0)
             anomaly_map = to_pixels(grid, size, self.smoothing)
-            scored[score] = Scored(anomaly_map, anomaly_score(anomaly_map))
+            scored[score] = Scored(anomaly_map, over_positions.of_maps(anomaly_map))
         return scored
 
     @property

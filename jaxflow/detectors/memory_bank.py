@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxflow.detectors.contract import Pass, Scored, Untrained, Variables
 from jaxflow.detectors.grid import align, check_smoothing, to_pixels
 from jaxflow.detectors.neighbours import choose_coreset, nearest
+from jaxflow.detectors.over_positions import MAXIMUM, Meanings, split_name
 from jaxflow.encoders import Encoder
 from jaxflow.errors import InputError
 from jaxflow.flows.arguments import check_choice, check_count, check_integer, check_odd
@@ -48,7 +49,7 @@ class MemoryBank(Untrained):
 
     Attributes:
       encoder: gives the feature maps.
-      scores: "distance".
+      scores: "distance", also with an end of `OVER_POSITIONS`: "distance-top".
       neighbours: vectors whose distances are averaged.
       unit: whether each map's vectors are first scaled to length 1, so that their direction counts
         and every map counts the same. Synthetic defects on held-out normal images are found better
@@ -86,10 +87,12 @@ class MemoryBank(Untrained):
     support: int = 9
     smoothing: float = 4.0
 
-    meanings: ClassVar[Mapping[str, str]] = {
-        "distance": "the Euclidean distance of the features from the nearest features of normal "
-        "images: 0 for features that were seen; it has no upper end.",
-    }
+    meanings: ClassVar[Mapping[str, str]] = Meanings(
+        {
+            "distance": "the Euclidean distance of the features from the nearest features of "
+            "normal images: 0 for features that were seen; it has no upper end.",
+        }
+    )
 
     def __post_init__(self):
         for score in self.scores:
@@ -148,8 +151,12 @@ class MemoryBank(Untrained):
             )
         # One image at a time: bounded memory, and no image changes another's rounding.
         grids, scores = jax.lax.map(lambda each: self._score(bank, each), self._patches(maps))
-        scored = Scored(to_pixels(grids, size, self.smoothing), scores)
-        return {score: scored for score in self.scores}
+        anomaly_map = to_pixels(grids, size, self.smoothing)
+        over = {score: split_name(score)[1] for score in self.scores}
+        return {
+            score: Scored(anomaly_map, scores if each is MAXIMUM else each.of_maps(anomaly_map))
+            for score, each in over.items()
+        }
 
     @property
     def _needed(self) -> int:

@@ -1,14 +1,24 @@
-"""From latents to anomaly maps and anomaly scores. No score looks at another image."""
+"""Scores of latents by name: of each map, over the maps, over the positions."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jaxflow.detectors.contract import Scored
+from jaxflow.detectors.over_maps import CFLOW, MEAN, OVER_MAPS, TYPICALITY, OverMaps
+from jaxflow.detectors.over_positions import (
+    MAXIMUM,
+    OVER_POSITIONS,
+    SEPARATOR,
+    Meanings,
+    OverPositions,
+    split_name,
+)
 from jaxflow.detectors.pyramid import Latent
-from jaxflow.flows.arguments import check_choice, check_count
 
 
 def probability(latent: Latent) -> jax.Array:
@@ -20,43 +30,18 @@ def probability(latent: Latent) -> jax.Array:
 
 
 def nll(latent: Latent) -> jax.Array:
-    """Return the exact `-log p / c` f[b, h, w], nats per dimension."""
+    """Return the exact `-log p / c` f[b, h, w], nats per dimension: `latent_term + volume_term`."""
     return -latent.log_prob() / latent.z.shape[-1]
 
 
-def cflow(latents: Sequence[Latent], size: tuple[int, int], maxima: jax.Array | None) -> jax.Array:
-    """Return CFLOW's map: the number of maps minus the sum of their upsampled `p`.
-
-    `p = exp(log p(x) / c - m)` at every position, m the map's maximum of `log p(x) / c` over a
-    reference set: the training set, so that a score does not depend on what else is scored. The
-    public code takes m over the test set that it scores.
-
-    Args:
-      latents: of the same b images.
-      size: (height, width) of the input, pixels.
-      maxima: f32[maps], nats per dimension, as `log_prob_maxima` gives them.
-
-    Returns:
-      f32[b, height, width]; 0 where all maps are as likely as the likeliest of the reference.
-
-    Raises:
-      ValueError: if there are no maxima, or of another number of maps.
-
-    Reference: arXiv 2107.12571, section 4.2 (bilinear interpolation; corners aligned as in the
-      public code).
-    """
-    if maxima is None or len(maxima) != len(latents):
-        raise ValueError(
-            f"the score cflow needs a training-set maximum for each of {len(latents)} maps, got "
-            f"{0 if maxima is None else len(maxima)}"
-        )
-    p = [jnp.exp(-nll(latent) - m) for latent, m in zip(latents, maxima, strict=True)]
-    return len(p) - jnp.stack([upsample(each, size, align_corners=True) for each in p]).sum(0)
+def latent_term(latent: Latent) -> jax.Array:
+    """Return what the latents say of `nll`: `mean_c z^2 / 2 + log(2 pi) / 2` f[b, h, w]."""
+    return 0.5 * (jnp.square(latent.z).mean(-1) + math.log(2 * math.pi))
 
 
-def log_prob_maxima(latents: Sequence[Latent]) -> jax.Array:
-    """Return the greatest `log p / c` f[b, maps] of each image's maps, nats per dimension."""
-    return jnp.stack([-nll(latent).min((1, 2)) for latent in latents], -1)
+def volume_term(latent: Latent) -> jax.Array:
+    """Return what the change of volume says of `nll`: `-log_det / c` f[b, h, w]."""
+    return -latent.log_det / latent.z.shape[-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,59 +49,126 @@ class LatentScore:
     """A score of latents.
 
     Attributes:
-      of_latents: (latents, (height, width), reference) -> anomaly map f32[b, height, width].
+      of_map: the score f[b, h, w] of the latent of one feature map; higher is more anomalous.
       meaning: what it means, for its readers.
-      reference: what of a training image the score is relative to, f32[b, ...] of latents; the
-        greatest over all training images becomes the `reference` of `of_latents`. None: nothing.
+      over_maps: how the maps become one.
+      over_positions: how the map becomes the image's score.
     """
 
-    of_latents: Callable[[Sequence[Latent], tuple[int, int], jax.Array | None], jax.Array]
+    of_map: Callable[[Latent], jax.Array]
     meaning: str
-    reference: Callable[[Sequence[Latent]], jax.Array] | None = None
+    over_maps: OverMaps = MEAN
+    over_positions: OverPositions = MAXIMUM
 
+    def of_maps(self, latents: Sequence[Latent]) -> tuple[jax.Array, ...]:
+        """Return the score f[b, h_i, w_i] of each map."""
+        return tuple(self.of_map(latent) for latent in latents)
 
-def averaged(score: Callable[[Latent], jax.Array]) -> Callable[..., jax.Array]:
-    """Make `of_latents` of a `LatentScore`: upsample the score of each map, average over the maps.
-
-    Args:
-      score: of one map: its latent -> f[b, h, w].
-    """
-
-    def of_latents(
-        latents: Sequence[Latent], size: tuple[int, int], reference: jax.Array | None = None
-    ) -> jax.Array:
-        return jnp.stack([upsample(score(latent), size) for latent in latents]).mean(0)
-
-    return of_latents
+    def __call__(
+        self, latents: Sequence[Latent], size: tuple[int, int], reference: Any = None
+    ) -> Scored:
+        """Score images; see `anomaly_map`."""
+        anomaly_map = self.over_maps.combine(self.of_maps(latents), size, reference)
+        return Scored(anomaly_map, self.over_positions.of_maps(anomaly_map))
 
 
 SCORES: dict[str, LatentScore] = {
     "probability": LatentScore(
-        averaged(probability),
+        probability,
         "-exp(-mean z²/2) of the latents z: from -1 for a position that is most normal to 0 for "
         "one that is not. It is a score, not a chance: only its order counts.",
     ),
     "nll": LatentScore(
-        averaged(nll),
+        nll,
         "the exact negative log-likelihood of the features in nats per dimension. The larger, the "
         "less likely; it has no fixed zero.",
     ),
+    "latent": LatentScore(
+        latent_term,
+        "the part of the nll that the latents z give, in nats per dimension: half their mean "
+        "square, and a constant.",
+    ),
+    "volume": LatentScore(
+        volume_term,
+        "the part of the nll that the flow's change of volume gives, in nats per dimension. Where "
+        "the volume changes everywhere alike, it says nothing.",
+    ),
+    "typicality": LatentScore(
+        nll,
+        "the distance of the nll from its mean on held-out normal images, in nats per dimension: "
+        "too likely counts as too unlikely does.",
+        TYPICALITY,
+    ),
     "cflow": LatentScore(
-        cflow,
+        nll,
         "the number of feature maps minus their likelihoods relative to the largest seen on the "
         "training set, added up: 0 is as likely as the likeliest normal position.",
-        reference=log_prob_maxima,
+        CFLOW,
     ),
 }
 # What every run reports.
 USUAL_SCORES = ("probability", "nll")
 
 
-class Meanings(Mapping[str, str]):
-    """What each score of `SCORES` means, by its name; scores that are added later are seen."""
+def score_named(name: str) -> LatentScore:
+    """Return a score by its name.
+
+    Args:
+      name: a key of `SCORES`; after it, for those that average the maps, "-" and a key of
+        `OVER_MAPS`; then "-" and a key of `OVER_POSITIONS`: "nll-calibrated-top".
+
+    Raises:
+      ValueError: if there is no such score.
+    """
+    before, over_positions = split_name(name)
+    base, separator, end = before.partition(SEPARATOR)
+    known = base in SCORES and (
+        not separator or (end in OVER_MAPS and SCORES[base].over_maps is MEAN)
+    )
+    if not known:
+        raise ValueError(f"score must be one of {', '.join(SCORES)}, {HOW_TO_END}; got {name!r}")
+    score = SCORES[base]
+    if end:
+        score = dataclasses.replace(score, over_maps=OVER_MAPS[end])
+    if over_positions is not MAXIMUM:
+        score = dataclasses.replace(score, over_positions=over_positions)
+    if score.over_positions.of_p_values and not score.over_maps.gives_p_values:
+        raise ValueError(f"score {name!r}: nfa reads p-values; {base}-max_p-nfa gives them")
+    return score
+
+
+def _ends(registry: Mapping[str, Any]) -> str:
+    *first, last = (f"{SEPARATOR}{name}" for name in registry)
+    return f"{', '.join(first)} or {last}"
+
+
+# Of a score's name, for messages and help.
+HOW_TO_END = f"then {_ends(OVER_MAPS)}, then {_ends(OVER_POSITIONS)}"
+
+
+def learned_name(name: str) -> str:
+    """Return the name of the constant that a score is relative to; its positions do not matter."""
+    return f"{split_name(name)[0]}_reference"
+
+
+class LatentMeanings(Meanings):
+    """What each score of latents means; scores that are added to `SCORES` later are seen."""
+
+    def __init__(self) -> None:
+        super().__init__({})
 
     def __getitem__(self, name: str) -> str:
-        return SCORES[name].meaning
+        try:
+            score = score_named(name)
+        except ValueError:
+            raise KeyError(name) from None
+        base = SCORES[name.partition(SEPARATOR)[0]]
+        more = ""
+        if score.over_maps is not base.over_maps:
+            more += f" Over the maps: {score.over_maps.meaning}."
+        if score.over_positions is not base.over_positions:
+            more += f" An image's score: {score.over_positions.meaning}."
+        return base.meaning + more
 
     def __iter__(self) -> Iterator[str]:
         return iter(SCORES)
@@ -126,69 +178,22 @@ class Meanings(Mapping[str, str]):
 
 
 def anomaly_map(
-    latents: Sequence[Latent],
-    size: tuple[int, int],
-    score: str,
-    reference: jax.Array | None = None,
+    latents: Sequence[Latent], size: tuple[int, int], score: str, reference: Any = None
 ) -> jax.Array:
     """Score every pixel.
 
     Args:
       latents: of the same b images.
       size: (height, width) of the input, pixels.
-      score: a key of SCORES.
-      reference: what the score is relative to, if anything; see `LatentScore`.
+      score: a name as `score_named` takes it.
+      reference: what the score is relative to, if anything; see `Reference`.
 
     Returns:
       f32[b, height, width]; higher is more anomalous.
 
     Raises:
       ValueError: if the score is unknown or lacks its reference.
-
-    Reference: arXiv 2111.07677, section 3.3 (bilinear interpolation, no corner alignment, mean
-      over the maps); arXiv 2107.12571, section 4.2, for "cflow".
     """
-    check_choice("score", score, SCORES)
     if not latents:
         raise ValueError("latents must hold at least one map, got none")
-    return SCORES[score].of_latents(latents, size, reference)
-
-
-def anomaly_score(anomaly_maps: jax.Array) -> jax.Array:
-    """Return the maximum f[b] of each map f[b, h, w]: the anomaly score of the image."""
-    return anomaly_maps.max((1, 2))
-
-
-def upsample(maps: jax.Array, size: tuple[int, int], align_corners: bool = False) -> jax.Array:
-    """Resize maps bilinearly, as PyTorch's `interpolate` does.
-
-    Args:
-      maps: f[b, h, w].
-      size: (height, width) wanted.
-      align_corners: whether the corner values keep their corners.
-
-    Returns:
-      f[b, height, width].
-
-    Raises:
-      ValueError: if the size is not two integers of at least 1.
-    """
-    for name, length in zip(("height", "width"), size, strict=True):
-        check_count(name, length)
-    rows = _interpolation(maps.shape[1], size[0], align_corners).astype(maps.dtype)
-    columns = _interpolation(maps.shape[2], size[1], align_corners).astype(maps.dtype)
-    return jnp.einsum("Hh,bhw,Ww->bHW", rows, maps, columns, precision="highest")
-
-
-def _interpolation(source: int, target: int, align_corners: bool) -> np.ndarray:
-    """Return the f64[target, source] matrix of one-dimensional linear interpolation."""
-    if align_corners:
-        place = np.arange(target) * ((source - 1) / max(target - 1, 1))
-    else:
-        place = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
-    low = np.floor(place).astype(int)
-    high = np.minimum(low + 1, source - 1)
-    matrix = np.zeros((target, source))
-    np.add.at(matrix, (np.arange(target), low), 1.0 - (place - low))
-    np.add.at(matrix, (np.arange(target), high), place - low)
-    return matrix
+    return score_named(score)(latents, size, reference).anomaly_map

@@ -151,14 +151,16 @@ def deciding_score(config: ml_collections.ConfigDict) -> str:
     return config.evaluation.score or next(iter(DETECTORS[config.model.detector].meanings))
 
 
+def is_relative(name: str) -> bool:
+    """Tell whether a score is relative to the training images, as CFLOW's is to their maxima."""
+    reference = SCORES[name].over_maps.reference if name in SCORES else None
+    return reference is not None and not reference.held_out
+
+
 def reported_scores(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     """Return the scores that a run reports: the usual ones, and those its config asks for."""
     family = DETECTORS[config.model.detector]
     usual = inspect.signature(family.build).parameters["scores"].default
-    relative = [
-        name
-        for name, score in SCORES.items()
-        if score.reference is not None and name in family.meanings
-    ]
+    relative = [name for name in SCORES if is_relative(name) and name in family.meanings]
     more = [deciding_score(config), *(relative if config.evaluation.test_maximum else ())]
     return tuple(dict.fromkeys([*usual, *more]))

@@ -10,7 +10,6 @@ import numpy as np
 from jaxflow.data.disturb import TEST_SETS
 from jaxflow.data.example import AnomalyDataset, Split
 from jaxflow.data.pipeline import read_in_batches
-from jaxflow.detectors import SCORES
 from jaxflow.detectors.scorer import Scorer
 from jaxflow.errors import InputError
 from jaxflow.evaluation import image_auroc
@@ -18,7 +17,7 @@ from jaxflow.evaluation.calibration import Decision
 from jaxflow.experiments.build import Experiment, build
 from jaxflow.experiments.command_line import warn
 from jaxflow.experiments.describe import TITLES, protocol
-from jaxflow.experiments.detector import reported_scores
+from jaxflow.experiments.detector import is_relative, reported_scores
 from jaxflow.experiments.load import load
 from jaxflow.experiments.run_folder import check_facts
 from jaxflow.files import check_writable
@@ -144,8 +143,7 @@ def _figures(
     found = model.evaluate(test, decision=decision, note=note)
     if not experiment.test_maximum:
         return found
-    scores = model.detector.scores
-    relative = [name for name in scores if name in SCORES and SCORES[name].reference is not None]
+    relative = [name for name in model.detector.scores if is_relative(name)]
     seen = _relative_to(test, model).evaluate(test, scores=relative)
     return found | {(name, score + TEST_MAXIMUM): each for (name, score), each in seen.items()}
 

@@ -81,7 +81,7 @@ def fit(
             trainer = make_trainer(detector, dataset, features, recipe, folder, say, signals)
             trainer.run(create_state(variables, recipe.optimizer, recipe.seed))
             trained = read_selections(detector, recipe, folder, say)
-    trained = _learned(detector, trained, normal())
+    trained = _learned(detector, dataset, recipe, trained, normal)
     return Model(
         detector,
         _calibrated(detector, dataset, recipe, trained, score_batch_size, quantiles),
@@ -108,12 +108,20 @@ def _maps(detector: Detector, dataset: AnomalyDataset, recipe: Recipe) -> Callab
 
 
 def _learned(
-    detector: Detector, trained: Mapping[str, Trained], normal: Batches
+    detector: Detector,
+    dataset: AnomalyDataset,
+    recipe: Recipe,
+    trained: Mapping[str, Trained],
+    normal: Callable[[], Batches],
 ) -> dict[str, Trained]:
     """Add what the detector learns with its trained variables."""
     variables = {name: each.variables for name, each in trained.items()}
-    learned = run_passes(detector.after, variables, normal)
-    return {name: Trained(each.step, learned[name]) for name, each in trained.items()}
+    variables = run_passes(detector.after, variables, normal(), held_out=False)
+    held_out = normal()
+    if len(dataset.validation):
+        held_out = encoded(detector.encoder, dataset.validation, recipe.size)
+    variables = run_passes(detector.after, variables, held_out, held_out=True)
+    return {name: Trained(each.step, variables[name]) for name, each in trained.items()}
 
 
 def _calibrated(

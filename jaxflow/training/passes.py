@@ -12,6 +12,7 @@ def run_passes(
     passes: Sequence[Pass],
     selections: Mapping[str, Variables],
     batches: Iterable[tuple[Sequence[jax.Array], np.ndarray]],
+    held_out: bool = False,
 ) -> dict[str, Variables]:
     """Run passes for several selections in one go, so that the maps are computed only once.
 
@@ -19,10 +20,12 @@ def run_passes(
       passes: of the detector; none leaves everything as it is, and asks for no batch.
       selections: name -> variables.
       batches: (maps, valid) of the normal images, at least one.
+      held_out: run those passes that look at held-out images; else those that look at others.
 
     Returns:
       name -> variables with what was learned.
     """
+    passes = [each for each in passes if each.held_out == held_out]
     if not passes:
         return dict(selections)
     carries = {name: [each.start(v) for each in passes] for name, v in selections.items()}

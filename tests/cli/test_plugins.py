@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from jaxflow.data.loading import DATASETS
 from jaxflow.data.sets.textures import Textures
-from jaxflow.detectors import DETECTORS, SCORES, Family, FlowDetector, LatentScore, averaged
+from jaxflow.detectors import DETECTORS, SCORES, Family, FlowDetector, LatentScore
 from jaxflow.detectors import flow_detector
 from jaxflow.encoders import ENCODERS, function_encoder
 from jaxflow.flows import FLOWS, Bijection, Chain, GlobalAffine
@@ -70,7 +70,7 @@ class MyTextures(Textures):
 
 FLOWS["my_flow"] = Slow
 ENCODERS["my_encoder"] = encoder
-SCORES["my_score"] = LatentScore(averaged(lambda latent: jnp.abs(latent.z).max(-1)), "the largest.")
+SCORES["my_score"] = LatentScore(lambda latent: jnp.abs(latent.z).max(-1), "the largest.")
 DETECTORS["my_detector"] = Family(flow_detector, FlowDetector.meanings, trained=True)
 DATASETS["my_data"] = MyTextures
 '''

@@ -19,6 +19,7 @@ from jaxflow.errors import InputError
 from jaxflow.flows import NORMALIZATIONS, CFlowDecoder, FastFlow2D
 
 SIZE = (32, 48)
+ALL = (*SCORES, "nll-calibrated-median_top", "nll-max_p-nfa", "probability-top")
 FLOWS = {
     "fastflow": FastFlow2D(steps=1),
     "cflow": CFlowDecoder(steps=1, permutation="hard"),
@@ -43,11 +44,16 @@ def build(perturb):
     @functools.cache
     def build(encoder, flow="fastflow", normalization="layer_norm"):
         pyramid = FlowPyramid(FLOWS[flow], len(encoder.channels), normalization, *CONDITION[flow])
-        detector = FlowDetector(encoder, pyramid, tuple(SCORES))
+        detector = FlowDetector(encoder, pyramid, ALL)
         variables = detector.init(jax.random.key(0), SIZE)
         constants = variables["constants"]
-        reference = jnp.full_like(constants["cflow_reference"], -1.0)
-        variables["constants"] = {**constants, "cflow_reference": reference}
+        drawn = {
+            name: jnp.cumsum(jnp.full_like(value, 0.1), -1) - 1.0
+            for name, value in constants.items()
+            if name.endswith("_reference")
+        }
+        assert len(drawn) == 4
+        variables["constants"] = {**constants, **drawn}
         variables["params"] = perturb(variables["params"], 0.05)
         return (
             detector,
@@ -95,7 +101,7 @@ def test_scores_do_not_depend_on_the_batch(resnet18, images, build, flow, normal
     score = build(resnet18, flow, normalization)[2]
     together, turned = score(images), score(images[::-1])
     alone = score(images[5:6])
-    for name in SCORES:
+    for name in ALL:
         for single, reverse, batch in zip(alone[name], turned[name], together[name], strict=True):
             scale = np.abs(batch).max()
             np.testing.assert_allclose(single[0], batch[5], 0, 1e-5 * scale)
