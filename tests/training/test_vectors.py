@@ -1,6 +1,7 @@
 """Training on groups of feature vectors: against PyTorch, a plain loop, and itself resumed."""
 
 import dataclasses
+import functools
 import pathlib
 
 import jax
@@ -32,20 +33,32 @@ def leaves(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
+@functools.cache
 def make_detector(maps=2, condition="position", normalization="none"):
     pyramid = FlowPyramid(CFlowDecoder(steps=2), maps, normalization, condition, condition_dim=8)
     return FlowDetector(None, pyramid)
 
 
-def take(detector, state, batches, vectors, loss="log_sigmoid", optimizer=ADAM, **more):
+@functools.cache
+def make_step(detector, vectors, **more):
+    """Make a step once, so that it is compiled once."""
+    detector = dataclasses.replace(detector, loss=LOSSES["log_sigmoid"])
+    return make_vector_step(detector, ADAM, vectors=vectors, **more)
+
+
+def take(detector, state, batches, vectors, **more):
     """Take a step on each batch; return the final state of one device, and the losses."""
-    detector = dataclasses.replace(detector, loss=LOSSES[loss])
-    step = make_vector_step(detector, optimizer, vectors=vectors, **more)
+    step = make_step(detector, vectors, **more)
     replicated, losses = PMAP.replicate(state), []
     for batch in batches:
         replicated, value = step(replicated, {}, PMAP.shard(batch))
         losses.append(float(PMAP.gather(value, REPLICATED)))
     return PMAP.gather(replicated, REPLICATED), losses
+
+
+def draw_variables(detector, maps):
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in maps]
+    return dict(detector.pyramid.lazy_init(jax.random.key(0), shapes))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +69,7 @@ def maps():
 
 @pytest.fixture(scope="module")
 def state(maps):
-    variables = jax.jit(make_detector().pyramid.init)(jax.random.key(0), maps)
+    variables = draw_variables(make_detector(), maps)
     return jax.tree.map(np.asarray, create_state(variables, ADAM, seed=1))
 
 
@@ -170,7 +183,7 @@ def test_two_processes_share_each_group_as_two_devices_do(start, coordinator, tm
 
 def test_without_a_condition_no_position_is_known(maps):
     detector = make_detector(condition="none")
-    variables = jax.jit(detector.pyramid.init)(jax.random.key(0), maps)
+    variables = draw_variables(detector, maps)
     latents = detector.latents(variables, maps)
     turned = detector.latents(variables, [x[:, ::-1, ::-1] for x in maps])
     for a, b in zip(latents, turned, strict=True):
@@ -194,7 +207,7 @@ def test_loss_of_a_vector_equals_its_formula(loss, expected):
 
 def test_standardizing_constants_count_in_the_loss(maps):
     plain, standard = make_detector(), make_detector(normalization="standardize")
-    variables = jax.jit(standard.pyramid.init)(jax.random.key(0), maps)
+    variables = draw_variables(standard, maps)
     constants = dict(variables["constants"])
     for i, x in enumerate(maps):
         width = x.shape[-1]
