@@ -228,6 +228,9 @@ class Model:
                     pixel_threshold=calibration.pixel_threshold if calibration else None,
                     defects=split.defects,
                 )
+                if calibration:
+                    scores_and_maps = _normal(scored, split)
+                    evaluation.metrics.update(calibration.false_alarms(*scores_and_maps))
                 found[name, score] = Evaluated(scored, calibration, evaluation)
         return found
 
@@ -292,6 +295,12 @@ class Model:
                 },
             )
         return target
+
+
+def _normal(scored: Scored, split: Split) -> tuple[np.ndarray, Iterable[np.ndarray]]:
+    """Give the scores of the normal images, and their maps one after another."""
+    normal = np.flatnonzero(split.labels == 0)
+    return scored.anomaly_score[normal], (scored.anomaly_map[i] for i in normal)
 
 
 def is_model(folder: Path) -> bool:

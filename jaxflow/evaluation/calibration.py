@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,11 @@ from numpy.typing import ArrayLike
 from jaxflow.errors import InputError
 from jaxflow.evaluation.ranking import check_scores
 from jaxflow.evaluation.thresholds import expected_false_positive_rate, normal_quantile_threshold
+
+# p-value at which the false alarms of normal test images are counted.
+LEVEL = 0.05
+# Held-out pixels that are kept: the largest, and as many in between.
+_LARGEST, _BETWEEN = 256, 768
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,9 @@ class Calibration:
         or where the threshold was given.
       image_quantile: that the image threshold was asked for by; None: it was given itself.
       image_scores: of the held-out normal images.
+      pixel_scores: of the held-out normal pixels, the largest first; of many, some in between.
+      pixel_ranks: the place of each among all, from 1.
+      pixels: number of held-out normal pixels.
     """
 
     image_threshold: float | None = None
@@ -54,6 +62,9 @@ class Calibration:
     expected_false_positive_rate: float | None = None
     image_quantile: float | None = None
     image_scores: Sequence[float] = ()
+    pixel_scores: Sequence[float] = ()
+    pixel_ranks: Sequence[int] = ()
+    pixels: int = 0
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """Return the conformal p-value f64[n] of image scores f[n].
@@ -67,6 +78,33 @@ class Calibration:
         held_out = np.sort(np.asarray(self.image_scores, np.float32))
         reached = len(held_out) - np.searchsorted(held_out, np.asarray(scores, np.float32), "left")
         return (1 + reached) / (len(held_out) + 1)
+
+    def pixel_p_values(self, maps: np.ndarray) -> np.ndarray:
+        """Return the conformal p-value f64[...] of every pixel of anomaly maps f[...].
+
+        As `p_values`, for pixels: neighbours depend on each other, so that the promise is one on
+        average over images. Between the pixels that are kept it is the larger p-value that counts.
+        """
+        known = np.asarray(self.pixel_scores, np.float32)[::-1]
+        # For each number of kept pixels that a score does not reach: how many may reach it.
+        reached = np.asarray([0, *(rank - 1 for rank in self.pixel_ranks[1:]), self.pixels])[::-1]
+        below = np.searchsorted(known, np.asarray(maps, np.float32), "left")
+        return (1 + reached[below]) / (self.pixels + 1)
+
+    def false_alarms(self, scores: np.ndarray, maps: Iterable[np.ndarray]) -> dict[str, float]:
+        """Return what share of normal test images and of their pixels have a p-value of .05.
+
+        Args:
+          scores: f[n] of normal images.
+          maps: f[h, w] of each.
+        """
+        if not len(scores) or not self.image_scores:
+            return {}
+        pixels = np.mean([(self.pixel_p_values(each) <= LEVEL).mean() for each in maps])
+        return {
+            f"image_fpr_at_p_{LEVEL}": float((self.p_values(scores) <= LEVEL).mean()),
+            f"pixel_fpr_at_p_{LEVEL}": float(pixels),
+        }
 
     @property
     def scale(self) -> Scale | None:
@@ -185,14 +223,25 @@ def calibrate(maps: np.ndarray, scores: np.ndarray, quantiles: Quantiles) -> Cal
     """
     pixel_threshold = normal_quantile_threshold(maps.reshape(-1), quantiles.pixel)
     low, high = heatmap_scale(maps, pixel_threshold)
+    kept = _kept_ranks(maps.size)
+    largest_first = np.sort(maps.reshape(-1))[::-1]
     return Calibration(
         pixel_threshold=float(pixel_threshold),
         low=float(low),
         high=float(high),
         images=len(maps),
         image_scores=scores.tolist(),
+        pixel_scores=largest_first[kept - 1].tolist(),
+        pixel_ranks=kept.tolist(),
+        pixels=maps.size,
         **_image_threshold(scores, quantiles.image),
     )
+
+
+def _kept_ranks(count: int) -> np.ndarray:
+    """Return the ranks, from 1, of the pixels that are kept of `count`: the rarer the closer."""
+    between = np.geomspace(min(_LARGEST, count), count, _BETWEEN)
+    return np.unique(np.concatenate([np.arange(1, min(_LARGEST, count) + 1), between.astype(int)]))
 
 
 def _image_threshold(scores: np.ndarray, quantile: float) -> dict[str, float]:

@@ -11,7 +11,13 @@ from jaxflow.encoders import ENCODERS
 from jaxflow.errors import InputError, suggest
 from jaxflow.experiments.choices import CHOICES
 from jaxflow.experiments.config import default_config
-from jaxflow.experiments.detector import deciding_score, make_flow, parameters_of, parts_of
+from jaxflow.experiments.detector import (
+    asked_scores,
+    deciding_score,
+    make_flow,
+    parameters_of,
+    parts_of,
+)
 from jaxflow.flows import FLOWS, NORMALIZATIONS, Bijection
 
 _POSITIVE = (
@@ -103,10 +109,13 @@ def check_config(config: ml_collections.ConfigDict) -> None:
                 f"config.evaluation.{key} must lie in (0, 1), got {config.evaluation[key]}"
             )
     scores = DETECTORS[config.model.detector].meanings
-    if (score := deciding_score(config)) not in scores:
-        raise InputError(
-            f"config.evaluation.score must be one of {', '.join(sorted(scores))}, got {score!r}"
-        )
+    for score in asked_scores(config):
+        if score not in scores:
+            key = "score" if score == deciding_score(config) else "scores"
+            raise InputError(
+                f"config.evaluation.{key} must be one of {', '.join(sorted(scores))}, also with an "
+                f"end such as -top, got {score!r}"
+            )
     _check_options(config)
     _check_training(config)
 

@@ -60,6 +60,12 @@ KEYS: tuple[tuple[str, object, str], ...] = (
     ("training.feature_memory_gib", 8.0, "size above which kept features go to a file, GiB"),
     ("evaluation.score", "", "deciding score, one that the detector has; empty: its usual one"),
     (
+        "evaluation.scores",
+        "",
+        "scores reported besides the usual ones, separated by commas, such as volume,nll-top; all: "
+        "every one that the detector lists",
+    ),
+    (
         "evaluation.test_maximum",
         False,
         "add cflow with the test set's maximum, an oracle",

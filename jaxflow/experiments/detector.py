@@ -162,5 +162,12 @@ def reported_scores(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     family = DETECTORS[config.model.detector]
     usual = inspect.signature(family.build).parameters["scores"].default
     relative = [name for name in SCORES if is_relative(name) and name in family.meanings]
-    more = [deciding_score(config), *(relative if config.evaluation.test_maximum else ())]
-    return tuple(dict.fromkeys([*usual, *more]))
+    more = relative if config.evaluation.test_maximum else ()
+    return tuple(dict.fromkeys([*usual, *asked_scores(config), *more]))
+
+
+def asked_scores(config: ml_collections.ConfigDict) -> list[str]:
+    """Return the scores that a config names: the one that decides, and those besides."""
+    text = config.evaluation.scores
+    besides = list(DETECTORS[config.model.detector].meanings) if text == "all" else text.split(",")
+    return [deciding_score(config), *filter(None, besides)]

@@ -163,15 +163,17 @@ def check_parts(
       InputError: naming the first part that is not registered, and the plugins of the run.
     """
     from jaxflow.detectors import DETECTORS
+    from jaxflow.experiments.detector import asked_scores
 
     check_plugins(run, recorded)
     for key, registry in choices.items():
         section, name = key.split(".")
         if config[section][name] not in registry:
             raise _missing(run, key, config[section][name], recorded)
-    score, known = config.evaluation.score, DETECTORS[config.model.detector].meanings
-    if score and score not in known:
-        raise _missing(run, "evaluation.score", score, recorded)
+    known = DETECTORS[config.model.detector].meanings
+    for score in asked_scores(config):
+        if score not in known:
+            raise _missing(run, "evaluation.score", score, recorded)
 
 
 def _missing(run: Path, key: str, value: str, recorded: Mapping[str, str]) -> InputError:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from jaxflow.errors import InputError
+from jaxflow.evaluation.calibration import LEVEL
 from jaxflow.files import write_atomically
 from jaxflow.reports.tables import MISSING, ResultRow, format_value
 
@@ -27,6 +28,8 @@ DECISION_METRICS = {
     "pixel_threshold": "pixel threshold",
     "pixel_fpr_at_threshold": "pixel false-alarm rate",
     "pixel_tpr_at_threshold": "pixel detection rate",
+    f"image_fpr_at_p_{LEVEL}": f"false-alarm rate at p-value {LEVEL}",
+    f"pixel_fpr_at_p_{LEVEL}": f"pixel false-alarm rate at p-value {LEVEL}",
 }
 
 _STYLE = """

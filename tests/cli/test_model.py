@@ -7,7 +7,7 @@ import jaxflow
 from jaxflow.data.image import decode_image, resize_image
 from jaxflow.detectors import DETECTORS
 from jaxflow.errors import InputError
-from jaxflow.evaluation.calibration import Calibration, Decision
+from jaxflow.evaluation.calibration import Decision
 from jaxflow.files import read_sealed_json, write_sealed_json
 
 
@@ -77,13 +77,6 @@ def test_what_is_no_model_is_one_line(trained_copy, tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="best.safetensors is damaged.*train command again"):
         jaxflow.load(trained_copy)
-
-
-def test_p_values_count_the_held_out_scores_that_reach():
-    calibration = Calibration(image_scores=[1.0, 2.0, 2.0, 3.0])
-    np.testing.assert_allclose(
-        calibration.p_values(np.array([0.0, 2.0, 2.5, 4.0])), [1.0, 0.8, 0.4, 0.2]
-    )
 
 
 @pytest.mark.parametrize("family", sorted(set(DETECTORS) - {"flow"}))
