@@ -8,9 +8,6 @@ import sys
 
 import pytest
 
-# Before jax is imported: small programs that run once or twice compile faster so.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):

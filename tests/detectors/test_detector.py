@@ -19,7 +19,7 @@ from jaxflow.errors import InputError
 from jaxflow.flows import NORMALIZATIONS, CFlowDecoder, FastFlow2D
 
 SIZE = (32, 48)
-ALL = (*SCORES, "nll-calibrated-median_top", "nll-max_p-nfa", "probability-top")
+ALL = (*SCORES, "nll-calibrated-median_top", "nll-max_p-top", "probability-top")
 FLOWS = {
     "fastflow": FastFlow2D(steps=1),
     "cflow": CFlowDecoder(steps=1, permutation="hard"),

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxflow.detectors.grid import align, check_smoothing, smooth, to_pixels
-from jaxflow.detectors.scores import upsample
+from jaxflow.detectors.grid import align, check_smoothing, smooth, to_pixels, upsample
 
 
 def draw(*shape):
