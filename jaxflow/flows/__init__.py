@@ -16,17 +16,18 @@ from jaxflow.flows.base import DiagonalGaussian, StudentT, TrainedBase
 from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
+from jaxflow.flows.conjugate import Conjugate
 from jaxflow.flows.convert import from_freia
 from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.coupling_flow import FLOWS, CFlowDecoder, CouplingFlow, FastFlow2D
 from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
 from jaxflow.flows.householder import Householder
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
-from jaxflow.flows.linear import InvertibleLinear, log_diagonal_prior
+from jaxflow.flows.linear import PERMUTATIONS, InvertibleLinear, log_diagonal_prior
 from jaxflow.flows.mixture import GaussianMixture
 from jaxflow.flows.normalization import NORMALIZATIONS, LayerNorm, Standardize
 from jaxflow.flows.per_map import PerMap
-from jaxflow.flows.permutation import PERMUTATIONS, HardPermutation, SoftPermutation
+from jaxflow.flows.permutation import HardPermutation, SoftPermutation
 from jaxflow.flows.position import position_encoding
 from jaxflow.flows.reshape import Haar, Split, Squeeze
 from jaxflow.flows.spline import RationalQuadraticSpline
@@ -43,6 +44,7 @@ __all__ = [
     "Bijection",
     "CFlowDecoder",
     "Chain",
+    "Conjugate",
     "ConvConditioner",
     "Coupling",
     "CouplingFlow",
