@@ -20,11 +20,13 @@ from jaxflow.detectors.scores import (
     score_named,
 )
 from jaxflow.encoders import Encoder
-from jaxflow.flows import Bijection, log_diagonal_prior
+from jaxflow.flows import Bijection, log_diagonal_prior, start_from_data
 from jaxflow.flows.arguments import check_choice, check_positive
 from jaxflow.flows.linear import has_diagonal
 
 _EPSILON = 1e-5
+# Images that the start of a flow is computed from.
+_START_IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,8 +60,9 @@ class FlowDetector:
 
     @property
     def before(self) -> tuple[Pass, ...]:
-        """Return the pass that gives a normalization its mean and deviation, if it has any."""
-        return (_moments_pass(),) if self.pyramid.moments else ()
+        """Return the passes that give a normalization its moments, and then a flow its start."""
+        moments = (_moments_pass(),) if self.pyramid.moments else ()
+        return (*moments, _start_pass(self)) if self.pyramid.starts_from_data else moments
 
     @property
     def after(self) -> tuple[Pass, ...]:
@@ -155,11 +158,11 @@ def flow_detector(
     loss: str = "nll",
     diagonal_prior: float = 0.0,
 ) -> FlowDetector:
-    """Put a flow over each map of an encoder.
+    """Put a flow over each map of an encoder, or a joint one over all.
 
     Args:
       encoder: gives the feature maps.
-      flow: of one map; each gets a copy with its own parameters.
+      flow: see `FlowPyramid`.
       normalization: a key of `jaxflow.flows.NORMALIZATIONS`.
       condition: a key of `CONDITIONS`.
       condition_dim: channels of the condition.
@@ -232,6 +235,25 @@ def _moments_pass() -> Pass:
         return _with_constants(variables, constants)
 
     return Pass(lambda variables: None, update, finish)
+
+
+def _start_pass(detector: FlowDetector) -> Pass:
+    """Return the pass that sets the start of a flow by the first normal images."""
+
+    def update(
+        variables: Variables, carry: list, maps: Sequence[jax.Array], valid: np.ndarray
+    ) -> list:
+        lacking = _START_IMAGES - sum(len(batch[0]) for batch in carry)
+        if lacking <= 0:
+            return carry
+        return [*carry, [np.asarray(m)[valid][:lacking] for m in maps]]
+
+    def finish(variables: Variables, carry: list) -> Variables:
+        maps = tuple(np.concatenate(parts) for parts in zip(*carry, strict=True))
+        start = jax.jit(functools.partial(start_from_data, detector.pyramid))
+        return cast(Variables, start(variables, maps))
+
+    return Pass(lambda variables: [], update, finish)
 
 
 def _add_moments(carry: tuple[int, np.ndarray, np.ndarray], images: np.ndarray) -> tuple:

@@ -41,6 +41,16 @@ class Conjugate(Bijection):
         return self.flow.pointwise and self.by.pointwise
 
     @property
+    def joint(self) -> bool:
+        """As `by` is."""
+        return self.by.joint
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether one of them does."""
+        return self.flow.starts_from_data or self.by.starts_from_data
+
+    @property
     def bijective(self) -> bool:
         """Whether both are."""
         return self.flow.bijective and self.by.bijective

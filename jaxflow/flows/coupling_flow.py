@@ -7,10 +7,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.flows.affine import GlobalAffine
-from jaxflow.flows.arguments import check_choice, check_count, check_odd, check_sequence
+from jaxflow.flows.arguments import check_choice, check_count
 from jaxflow.flows.bijection import Bijection, Value
 from jaxflow.flows.chain import Chain
-from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner, fan_in_uniform
+from jaxflow.flows.conditioner import (
+    ConvConditioner,
+    DenseConditioner,
+    conv_conditioner,
+    fan_in_uniform,
+)
 from jaxflow.flows.conjugate import Conjugate
 from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.linear import PERMUTATIONS
@@ -167,12 +172,7 @@ class FastFlow2D(CouplingFlow, kw_only=True):
     @nn.nowrap
     def conditioner(self, step: int, **options: Any) -> ConvConditioner:
         """Return the two convolutions of a step."""
-        check_sequence("kernel_sizes", self.kernel_sizes, "a sequence of odd integers")
-        if not self.kernel_sizes:
-            raise ValueError("kernel_sizes must name at least one size, got none")
-        for size in self.kernel_sizes:
-            check_odd("kernel_size", size)
-        return ConvConditioner(self.kernel_sizes[step % len(self.kernel_sizes)], **options)
+        return conv_conditioner(self.kernel_sizes, step, **options)
 
 
 class CFlowDecoder(CouplingFlow, kw_only=True):
@@ -212,7 +212,3 @@ class CFlowDecoder(CouplingFlow, kw_only=True):
         """Return the two dense layers of a step."""
         del step  # All are alike.
         return DenseConditioner(**options)
-
-
-# Name -> a flow of one feature map; what can be chosen are its fields.
-FLOWS: dict[str, type[CouplingFlow]] = {"fastflow": FastFlow2D, "cflow": CFlowDecoder}

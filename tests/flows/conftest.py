@@ -26,6 +26,7 @@ from jaxflow.flows import (
     DenseConditioner,
     FastFlow2D,
     GlobalAffine,
+    Glow2D,
     Haar,
     HardPermutation,
     Householder,
@@ -236,7 +237,8 @@ FLOWS = {
     "cflow_on_a_map": Member(_cflow(steps=1), (2, 4, 5), condition=(2, 4, 4)),
     "uflow_hard": Member(_cflow(steps=1, permutation="hard"), VECTOR),
     "uflow_additive": Member(_cflow(steps=1, coupling="additive"), VECTOR, log_det="constant"),
-    "glow": Member(lambda dtype: _GLOW(steps=1, param_dtype=dtype)),
+    "glow_2d": Member(lambda dtype: Glow2D(steps=2, param_dtype=dtype)),
+    "glow_by_hand": Member(lambda dtype: _GLOW(steps=1, param_dtype=dtype)),
     "uflow_uniform": Member(
         _cflow(steps=1, coupling="additive", permutation="linear"), VECTOR, log_det="constant"
     ),
