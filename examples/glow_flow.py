@@ -1,7 +1,7 @@
 r"""A flow of your own: Glow's steps of affine map, 1x1 convolution and coupling (arXiv 1807.03039).
 
     python -m jaxflow.train --config=configs/quickstart.py --workdir=runs/glow \
-        --plugin=examples/glow_flow.py --config.model.flow=glow
+        --plugin=examples/glow_flow.py --config.model.flow=my_glow
     python -m jaxflow.evaluate --workdir=runs/glow --plugin=examples/glow_flow.py
 
 A link is two methods, and `Chain` composes links. The fields of `Glow` can be chosen: as keys of
@@ -56,4 +56,4 @@ class Glow(Bijection):
         return self.chain.inverse_and_log_det(z, condition)
 
 
-FLOWS["glow"] = Glow
+FLOWS["my_glow"] = Glow

@@ -20,10 +20,13 @@ from jaxflow.detectors.scores import (
     score_named,
 )
 from jaxflow.encoders import Encoder
-from jaxflow.flows import Bijection
-from jaxflow.flows.arguments import check_choice
+from jaxflow.flows import Bijection, log_diagonal_prior, start_from_data
+from jaxflow.flows.arguments import check_choice, check_positive
+from jaxflow.flows.linear import has_diagonal
 
 _EPSILON = 1e-5
+# Images that the start of a flow is computed from.
+_START_IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,25 +38,31 @@ class FlowDetector:
       pyramid: the flow over them.
       scores: names of those that are reported; see `score_named`.
       loss: what training minimizes.
+      diagonal_prior: deviation of the log-normal prior on the diagonals of the learned linear maps,
+        which the loss has besides the likelihood; 0: none. See `log_diagonal_prior`.
 
-    Reference: arXiv 2111.07677; arXiv 2107.12571.
+    Reference: arXiv 2111.07677; arXiv 2107.12571; arXiv 2510.09452 for the prior.
     """
 
     encoder: Encoder
     pyramid: FlowPyramid
     scores: tuple[str, ...] = USUAL_SCORES
     loss: Loss = LOSSES["nll"]
+    diagonal_prior: float = 0.0
 
     meanings: ClassVar[Mapping[str, str]] = LatentMeanings()
 
     def __post_init__(self):
         for name in self.scores:
             score_named(name)
+        if self.diagonal_prior:
+            check_positive("diagonal_prior", self.diagonal_prior)
 
     @property
     def before(self) -> tuple[Pass, ...]:
-        """Return the pass that gives a normalization its mean and deviation, if it has any."""
-        return (_moments_pass(),) if self.pyramid.moments else ()
+        """Return the passes that give a normalization its moments, and then a flow its start."""
+        moments = (_moments_pass(),) if self.pyramid.moments else ()
+        return (*moments, _start_pass(self)) if self.pyramid.starts_from_data else moments
 
     @property
     def after(self) -> tuple[Pass, ...]:
@@ -62,7 +71,10 @@ class FlowDetector:
 
     @property
     def objective(self) -> Objective:
-        """Return the loss of each image's maps together, and their nats per dimension."""
+        """Return the loss of each image's maps together, and their nats per dimension.
+
+        The prior is in the loss, and not in the nats per dimension, which compare between flows.
+        """
 
         def objective(
             variables: Variables, maps: Sequence[jax.Array], key: jax.Array
@@ -70,16 +82,25 @@ class FlowDetector:
             del key  # Nothing is drawn.
             z_and_log_det = self.pyramid.apply(variables, maps, method="forward_and_log_det")
             latents = tuple(map(Latent, *z_and_log_det))
-            return self.loss.of_images(latents), image_nll(latents) / dimensions(latents)
+            count = dimensions(latents)
+            prior = self.loss.of_nats(self.prior(variables["params"]), count)
+            return self.loss.of_images(latents) + prior, image_nll(latents) / count
 
         return objective
+
+    def prior(self, params: Any) -> jax.Array:
+        """Return the negative log-prior f[] of a flow's parameters, nats; 0 where there is none."""
+        if not self.diagonal_prior:
+            return jnp.zeros(())
+        return -log_diagonal_prior(params, std=self.diagonal_prior)
 
     def init(self, key: jax.Array, size: tuple[int, int]) -> Variables:
         """Draw the variables for inputs of (height, width): `params`, `constants`.
 
         Raises:
           InputError: if the encoder cannot take that size.
-          ValueError: if there are no such flows over its maps.
+          ValueError: if there are no such flows over its maps, or none has the linear maps that the
+            prior is for.
         """
         sizes = self.encoder.map_sizes(size)
         maps = [
@@ -88,6 +109,11 @@ class FlowDetector:
         ]
         # A draw compiles once for all steps of a shape; under `jax.jit`, once for each parameter.
         variables = dict(self.pyramid.lazy_init(key, maps))
+        if self.diagonal_prior and not has_diagonal(variables["params"]):
+            raise ValueError(
+                "diagonal_prior is of learned linear maps, which this flow has not; set it to 0, "
+                "or permutation to linear"
+            )
         constants = dict(variables.get("constants", {}))
         for name, score in self._relative.items():
             of_latents = functools.partial(_of_images, self, score)
@@ -130,17 +156,19 @@ def flow_detector(
     condition_dim: int = 128,
     scores: tuple[str, ...] = USUAL_SCORES,
     loss: str = "nll",
+    diagonal_prior: float = 0.0,
 ) -> FlowDetector:
-    """Put a flow over each map of an encoder.
+    """Put a flow over each map of an encoder, or a joint one over all.
 
     Args:
       encoder: gives the feature maps.
-      flow: of one map; each gets a copy with its own parameters.
+      flow: see `FlowPyramid`.
       normalization: a key of `jaxflow.flows.NORMALIZATIONS`.
       condition: a key of `CONDITIONS`.
       condition_dim: channels of the condition.
       scores: names as `score_named` takes them.
       loss: a key of `LOSSES`.
+      diagonal_prior: see `FlowDetector`.
 
     Raises:
       ValueError: if there is no such choice.
@@ -148,7 +176,7 @@ def flow_detector(
     check_choice("loss", loss, LOSSES)
     maps = len(encoder.channels)
     pyramid = FlowPyramid(flow, maps, normalization, condition, condition_dim)
-    return FlowDetector(encoder, pyramid, scores, LOSSES[loss])
+    return FlowDetector(encoder, pyramid, scores, LOSSES[loss], diagonal_prior)
 
 
 def _of_images(
@@ -207,6 +235,25 @@ def _moments_pass() -> Pass:
         return _with_constants(variables, constants)
 
     return Pass(lambda variables: None, update, finish)
+
+
+def _start_pass(detector: FlowDetector) -> Pass:
+    """Return the pass that sets the start of a flow by the first normal images."""
+
+    def update(
+        variables: Variables, carry: list, maps: Sequence[jax.Array], valid: np.ndarray
+    ) -> list:
+        lacking = _START_IMAGES - sum(len(batch[0]) for batch in carry)
+        if lacking <= 0:
+            return carry
+        return [*carry, [np.asarray(m)[valid][:lacking] for m in maps]]
+
+    def finish(variables: Variables, carry: list) -> Variables:
+        maps = tuple(np.concatenate(parts) for parts in zip(*carry, strict=True))
+        start = jax.jit(functools.partial(start_from_data, detector.pyramid))
+        return cast(Variables, start(variables, maps))
+
+    return Pass(lambda variables: [], update, finish)
 
 
 def _add_moments(carry: tuple[int, np.ndarray, np.ndarray], images: np.ndarray) -> tuple:

@@ -16,15 +16,21 @@ class Loss(NamedTuple):
     Attributes:
       of_vectors: (log p f[...] in nats, number of channels c) -> f[...].
       over_map: reduces f[b, h, w] over the axes (1, 2); the maps of an image are then added up.
+      per_dimension: whether `of_vectors` is in nats per dimension, and not in nats.
     """
 
     of_vectors: Callable[[jax.Array, int], jax.Array]
     over_map: Callable[..., jax.Array]
+    per_dimension: bool = False
 
     def of_images(self, latents: Sequence[Latent]) -> jax.Array:
         """Return the loss f[b] of each image's maps together."""
         maps = [self.of_vectors(latent.log_prob(), latent.z.shape[-1]) for latent in latents]
         return jnp.stack([self.over_map(loss, (1, 2)) for loss in maps]).sum(0)
+
+    def of_nats(self, nats: jax.Array, dimensions: int) -> jax.Array:
+        """Return nats f[] of that many dimensions in the unit of the loss, as a prior needs it."""
+        return nats / dimensions if self.per_dimension else nats
 
 
 def negative_log_likelihood(log_prob: jax.Array, channels: int) -> jax.Array:
@@ -54,7 +60,7 @@ def negative_log_sigmoid(log_prob: jax.Array, channels: int) -> jax.Array:
 
 LOSSES: dict[str, Loss] = {
     "nll": Loss(negative_log_likelihood, jnp.sum),
-    "log_sigmoid": Loss(negative_log_sigmoid, jnp.mean),
+    "log_sigmoid": Loss(negative_log_sigmoid, jnp.mean, per_dimension=True),
 }
 
 

@@ -1,4 +1,4 @@
-"""A flow for each feature map of an encoder."""
+"""The flow over the feature maps of an encoder: one for each map, or one for all."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,7 +32,10 @@ class Latent(NamedTuple):
 
 
 def flow_name(i: int) -> str:
-    """Return the name that the flow of map i, from 0, has in the variables of a `FlowPyramid`."""
+    """Return the name that the flow of map i, from 0, has in the variables of a `FlowPyramid`.
+
+    A flow of all maps together has the name `flows`.
+    """
     return f"flows_{i}"
 
 
@@ -42,13 +45,15 @@ def normalization_name(i: int) -> str:
 
 
 class FlowPyramid(Bijection):
-    """Normalize each feature map and run it through its own flow.
+    """Normalize each feature map and run it through its own flow, or all through a joint one.
 
-    forward: `z_i = f_i(normalize_i(x_i))`; log_det: the sum of both, f[b, h, w] a map, nats;
+    forward: `z_i = f_i(normalize_i(x_i))`, or `z = f(normalize_1(x_1), ...)`; log_det: the sum of
+      both, f[b, h, w] a map, nats;
     inverse: the same in reverse, where the normalization is a bijection.
 
     Attributes:
-      flow: of one map; each map gets a copy with its own parameters.
+      flow: of one map, of which each map gets a copy with its own parameters; or a `joint` one,
+        which takes all maps and is used as it is.
       maps: number of feature maps.
       normalization: a key of `NORMALIZATIONS`.
       condition: a key of `CONDITIONS`; every flow is given that of its map's size.
@@ -62,6 +67,8 @@ class FlowPyramid(Bijection):
     Reference: arXiv 2111.07677, section 3.2; arXiv 2107.12571, section 4.2, for the condition.
     """
 
+    joint = True
+
     flow: Bijection
     maps: int
     normalization: str = "layer_norm"
@@ -69,7 +76,7 @@ class FlowPyramid(Bijection):
     condition_dim: int = 128
 
     def setup(self):
-        """Make a normalization and a flow for each map."""
+        """Make a normalization for each map, and a flow for each or for all."""
         check_count("maps", self.maps)
         check_choice("normalization", self.normalization, NORMALIZATIONS)
         check_choice("condition", self.condition, CONDITIONS)
@@ -78,12 +85,21 @@ class FlowPyramid(Bijection):
             raise ValueError(f"flow must have a standard normal base, got {flow.base!r}")
         normalize, numbers = NORMALIZATIONS[self.normalization], range(self.maps)
         self.normalizations = PerMap([normalize(name=normalization_name(i)) for i in numbers])
-        self.flows = PerMap([flow.copy(name=flow_name(i)) for i in numbers])
+        self.flows: Bijection = (
+            flow.copy(name="flows")
+            if flow.joint
+            else PerMap([flow.copy(name=flow_name(i)) for i in numbers])
+        )
 
     @property
     def bijective(self) -> bool:
         """Whether normalization and flow are."""
         return NORMALIZATIONS[self.normalization]().bijective and self.flow.bijective
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether the flow does."""
+        return self.flow.starts_from_data
 
     @property
     def moments(self) -> bool:
@@ -107,7 +123,7 @@ class FlowPyramid(Bijection):
         x, outer = self.normalize(x)
         codes = self.codes(x) if condition is None else condition
         z, log_det = self.flows.forward_and_log_det(x, codes)
-        return z, tuple(map(jnp.add, log_det, outer))
+        return z, tuple(map(jnp.add, log_det, self.flows.carry_forward(outer)))
 
     def inverse_and_log_det(self, z: Maps, condition: Maps | None = None) -> tuple[Maps, Maps]:
         """Map each z f[b, h_i, w_i, c_i] to x and the inverse's log_det f[b, h_i, w_i], nats.
@@ -117,7 +133,7 @@ class FlowPyramid(Bijection):
         codes = self.codes(z) if condition is None else condition
         x, log_det = self.flows.inverse_and_log_det(z, codes)
         x, outer = self.normalizations.inverse_and_log_det(x)
-        return x, tuple(map(jnp.add, log_det, outer))
+        return x, tuple(map(jnp.add, self.normalizations.carry_inverse(log_det), outer))
 
     def normalize(self, feature_maps: Maps) -> tuple[Maps, Maps]:
         """Return the maps normalized, and the log_det f[b, h_i, w_i] of that, nats."""

@@ -147,8 +147,8 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
         )
     if not DETECTORS[model.detector].trained:
         return
-    if training.vectors and not make_flow(model).pointwise:
-        pointwise = " or ".join(name for name, flow in FLOWS.items() if flow().pointwise)
+    if training.vectors and not _takes_vectors(make_flow(model)):
+        pointwise = " or ".join(name for name, flow in FLOWS.items() if _takes_vectors(flow()))
         raise InputError(
             f"config.training.vectors {training.vectors}: {model.flow} looks at whole maps; set it "
             f"to 0, or config.model.flow to {pointwise}"
@@ -158,6 +158,11 @@ def _check_training(config: ml_collections.ConfigDict) -> None:
             f"config.training.vectors {training.vectors}: {model.normalization} has parameters for "
             "whole maps; choose another config.model.normalization"
         )
+
+
+def _takes_vectors(flow: Bijection) -> bool:
+    """Tell whether a flow can be trained on groups of the vectors of one map."""
+    return flow.pointwise and not flow.joint
 
 
 def _is_trained(flow: Bijection) -> bool:

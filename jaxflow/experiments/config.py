@@ -30,7 +30,7 @@ KEYS: tuple[tuple[str, object, str], ...] = (
     ("encoder.revision", "", "branch, tag or commit of the hub's repository"),
     ("encoder.random_if_unreachable", False, "use random weights where the hub cannot be reached"),
     ("model.detector", "flow", "family of detectors"),
-    ("model.flow", "fastflow", "flow of each feature map"),
+    ("model.flow", "fastflow", "flow of each feature map, or of all together"),
     ("model.steps", 8, "number of coupling steps of each flow"),
     (
         "model.kernel_sizes",

@@ -76,7 +76,7 @@ def parts_of(model: ml_collections.ConfigDict) -> list[Callable[..., Any]]:
 
 
 def make_flow(model: ml_collections.ConfigDict) -> Bijection:
-    """Return the flow of one map that `config.model` describes."""
+    """Return the flow, of one map or of all, that `config.model` describes."""
     return FLOWS[model.flow](**_options(FLOWS[model.flow], model))
 
 

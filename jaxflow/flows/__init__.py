@@ -10,24 +10,27 @@ gives a likelihood map:
 has a flow as a distrax bijector and distribution; only that module imports distrax.
 """
 
-from jaxflow.flows.affine import ActNorm, GlobalAffine, act_norm_params
+from jaxflow.flows.affine import ActNorm, GlobalAffine, act_norm_params, start_from_data
 from jaxflow.flows.autoregressive import MaskedAutoregressive
 from jaxflow.flows.base import DiagonalGaussian, StudentT, TrainedBase
 from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
+from jaxflow.flows.conjugate import Conjugate
 from jaxflow.flows.convert import from_freia
 from jaxflow.flows.coupling import Coupling
-from jaxflow.flows.coupling_flow import FLOWS, CFlowDecoder, CouplingFlow, FastFlow2D
+from jaxflow.flows.coupling_flow import CFlowDecoder, CouplingFlow, FastFlow2D
 from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
+from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.householder import Householder
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
-from jaxflow.flows.linear import InvertibleLinear, log_diagonal_prior
+from jaxflow.flows.linear import PERMUTATIONS, InvertibleLinear, log_diagonal_prior
 from jaxflow.flows.mixture import GaussianMixture
 from jaxflow.flows.normalization import NORMALIZATIONS, LayerNorm, Standardize
 from jaxflow.flows.per_map import PerMap
-from jaxflow.flows.permutation import PERMUTATIONS, HardPermutation, SoftPermutation
+from jaxflow.flows.permutation import HardPermutation, SoftPermutation
 from jaxflow.flows.position import position_encoding
+from jaxflow.flows.registry import FLOWS
 from jaxflow.flows.reshape import Haar, Split, Squeeze
 from jaxflow.flows.spline import RationalQuadraticSpline
 from jaxflow.flows.transform import COUPLINGS, LOG_SCALES, Transform
@@ -43,6 +46,7 @@ __all__ = [
     "Bijection",
     "CFlowDecoder",
     "Chain",
+    "Conjugate",
     "ConvConditioner",
     "Coupling",
     "CouplingFlow",
@@ -53,6 +57,7 @@ __all__ = [
     "FastFlow2D",
     "GaussianMixture",
     "GlobalAffine",
+    "Glow2D",
     "Haar",
     "HardPermutation",
     "Householder",
@@ -76,4 +81,5 @@ __all__ = [
     "log_diagonal_prior",
     "position_encoding",
     "position_log_prob",
+    "start_from_data",
 ]

@@ -1,6 +1,7 @@
 """A learned scale and offset per channel, the same at every position."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jaxflow.flows.arguments import (
     per_position,
     widen,
 )
-from jaxflow.flows.bijection import Bijection
+from jaxflow.flows.bijection import Bijection, Value
 
 # softplus with beta 0.5 times 0.1: this start makes the scale exactly 1.
 _THETA_AT_SCALE_ONE = 2.0 * math.log(math.expm1(0.5 * 10.0))
@@ -87,7 +88,8 @@ class ActNorm(_ChannelAffine):
     inverse: `x = (z - offset) / exp(log_scale)`.
 
     It starts as the identity. `act_norm_params` gives the parameters with which z has mean 0 and
-    deviation 1 in every channel; all are then trained.
+    deviation 1 in every channel, `start_from_data` those of every ActNorm in a flow; all are then
+    trained.
 
     Attributes:
       param_dtype: dtype of `log_scale` f[c] and `offset` f[c]; they are used in at least float32.
@@ -105,6 +107,8 @@ class ActNorm(_ChannelAffine):
 
     Reference: arXiv 1807.03039, section 3.1.
     """
+
+    starts_from_data = True
 
     @nn.compact
     def log_scale_and_offset(self, channels: int) -> tuple[jax.Array, jax.Array]:
@@ -133,3 +137,40 @@ def act_norm_params(mean: jax.Array, std: jax.Array) -> dict[str, jax.Array]:
     mean, std = check_moments(mean, std)
     std = jnp.maximum(std, _LEAST_STD)
     return {"log_scale": -jnp.log(std), "offset": -mean / std}
+
+
+def start_from_data(flow: Bijection, variables: Any, x: Value, condition: Value = None) -> Any:
+    """Return a flow's variables, with every `ActNorm` set by what reaches it of a batch.
+
+    The batch runs through the flow once. Each ActNorm is set before it is applied, so that its
+    output has mean 0 and deviation 1 in every channel over the batch, and so on to the last.
+
+    Args:
+      flow: that holds them.
+      variables: of it; all but those of the ActNorms stay.
+      x: as the flow takes it; no image may be missing or filled up.
+      condition: as the flow takes it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxflow.flows import Chain
+      >>> flow = Chain([ActNorm(), ActNorm()])
+      >>> x = 3.0 * jax.random.normal(jax.random.key(0), (9, 4))
+      >>> variables = start_from_data(flow, flow.init(jax.random.key(1), x), x)
+      >>> bool(abs(flow.apply(variables, x).std() - 1.0) < 1e-3)
+      True
+
+    Reference: arXiv 1807.03039, section 3.1.
+    """
+
+    def set_first(method, arguments, named, context):
+        module = context.module
+        if isinstance(module, ActNorm) and context.method_name == "forward_and_log_det":
+            values = widen(arguments[0]).reshape(-1, arguments[0].shape[-1])
+            for name, value in act_norm_params(values.mean(0), values.std(0)).items():
+                module.put_variable("params", name, value.astype(module.param_dtype))
+        return method(*arguments, **named)
+
+    with nn.intercept_methods(set_first):
+        _, changed = flow.apply(variables, x, condition, mutable=["params"])
+    return {**variables, **changed}

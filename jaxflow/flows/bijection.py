@@ -74,6 +74,16 @@ class Bijection(nn.Module, kw_only=True):
         return False
 
     @property
+    def joint(self) -> bool:
+        """Whether it takes the tuple of all maps, and not one map."""
+        return False
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether its start is to be computed from data by `start_from_data`, as ActNorm's is."""
+        return False
+
+    @property
     def bijective(self) -> bool:
         """Whether there is an inverse; without one, `inverse_and_log_det` raises ValueError."""
         return True
@@ -238,6 +248,16 @@ class Inverse(Bijection):
     def pointwise(self) -> bool:
         """As the flow is."""
         return self.flow.pointwise
+
+    @property
+    def joint(self) -> bool:
+        """As the flow is."""
+        return self.flow.joint
+
+    @property
+    def starts_from_data(self) -> bool:
+        """As the flow does."""
+        return self.flow.starts_from_data
 
     @property
     def bijective(self) -> bool:

@@ -43,6 +43,16 @@ class Chain(Bijection):
         return all(link.pointwise for link in self.links)
 
     @property
+    def joint(self) -> bool:
+        """Whether the first link is."""
+        return bool(self.links) and self.links[0].joint
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether any link does."""
+        return any(link.starts_from_data for link in self.links)
+
+    @property
     def bijective(self) -> bool:
         """Whether every link is."""
         return all(link.bijective for link in self.links)

@@ -1,7 +1,7 @@
 """Conditioners: the networks that read one half of the channels to transform the other."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from jaxflow.flows.arguments import (
     check_odd,
     check_positive,
     check_precision,
+    check_sequence,
     per_channel,
 )
 from jaxflow.flows.convolution import conv_general_dilated
@@ -120,6 +121,25 @@ class ConvConditioner(nn.Module):
         bias_init = bias_uniform(self.kernel_size**2 * a.shape[-1])
         x = conv(hidden, kernel_init=fan_in_uniform, bias_init=bias_init, name="input")(a)
         return conv(features, kernel_init=self.output_init, name="output")(nn.relu(x))
+
+
+def conv_conditioner(kernel_sizes: Sequence[int], step: int, **options: Any) -> ConvConditioner:
+    """Return the conditioner of a step, counted from 0, whose kernel sizes repeat over the steps.
+
+    Args:
+      kernel_sizes: odd.
+      step: its number.
+      **options: other fields.
+
+    Raises:
+      ValueError: if there are no sizes, or one is even.
+    """
+    check_sequence("kernel_sizes", kernel_sizes, "a sequence of odd integers")
+    if not kernel_sizes:
+        raise ValueError("kernel_sizes must name at least one size, got none")
+    for size in kernel_sizes:
+        check_odd("kernel_size", size)
+    return ConvConditioner(kernel_sizes[step % len(kernel_sizes)], **options)
 
 
 class _JointDense(nn.Module):

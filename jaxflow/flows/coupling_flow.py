@@ -7,12 +7,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.flows.affine import GlobalAffine
-from jaxflow.flows.arguments import check_choice, check_count, check_odd, check_sequence
+from jaxflow.flows.arguments import check_choice, check_count
 from jaxflow.flows.bijection import Bijection, Value
 from jaxflow.flows.chain import Chain
-from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner, fan_in_uniform
+from jaxflow.flows.conditioner import (
+    ConvConditioner,
+    DenseConditioner,
+    conv_conditioner,
+    fan_in_uniform,
+)
+from jaxflow.flows.conjugate import Conjugate
 from jaxflow.flows.coupling import Coupling
-from jaxflow.flows.permutation import PERMUTATIONS
+from jaxflow.flows.linear import PERMUTATIONS
 from jaxflow.flows.transform import Transform
 
 
@@ -20,9 +26,13 @@ class CouplingFlow(Bijection, kw_only=True):
     """The body of `FastFlow2D` and `CFlowDecoder`: steps of coupling, global affine, permutation.
 
     forward: `z = f_steps(... f_1(x))`, each f_i a `Chain` of a `Coupling`, a `GlobalAffine` and a
-      fixed permutation, FrEIA's all-in-one step.
+      permutation, FrEIA's all-in-one step. With `conjugate` each f_i is
+      `permutation^-1(coupling(permutation(x)))`, after one `GlobalAffine` and permutation at first.
     log_det: f[...], the sum over channels and steps of the analytic log-scales at each position.
     inverse: exact, in closed form.
+
+    A uniformly scaling flow, whose log_det is the same everywhere, has additive couplings and the
+    permutation "linear"; its authors' own has `conjugate` too.
 
     An author of another flow of this form writes the method `conditioner`.
 
@@ -32,7 +42,9 @@ class CouplingFlow(Bijection, kw_only=True):
       clamp: bound of the coupling's |log_scale|.
       coupling: "affine", "additive", "gin", "spline", or a `Transform`; see `Coupling`.
       log_scale: "tanh", "unit_slope_tanh" or "unclamped".
-      permutation: "hard" or "soft".
+      permutation: "hard", an index; "soft", a rotation; both fixed; or "linear", a learned matrix,
+        an `InvertibleLinear`.
+      conjugate: whether the permutation goes before each coupling and its inverse after it.
       dtype: compute dtype of the conditioner; None follows x. Latents and log_det stay in at least
         float32.
       param_dtype: dtype of the parameters.
@@ -52,6 +64,7 @@ class CouplingFlow(Bijection, kw_only=True):
     coupling: str | Transform = "affine"
     log_scale: str = "tanh"
     permutation: str = "hard"
+    conjugate: bool = False
     dtype: jnp.dtype | None = None
     param_dtype: jnp.dtype = jnp.float32
     precision: Any = "highest"
@@ -61,7 +74,11 @@ class CouplingFlow(Bijection, kw_only=True):
         """Make the chain of steps."""
         check_count("steps", self.steps)
         check_choice("permutation", self.permutation, PERMUTATIONS)
-        self.chain = Chain([self._step(i) for i in range(self.steps)])
+        links = [self._step(i) for i in range(self.steps)]
+        if self.conjugate:
+            # The steps then change no volume; these do.
+            links = [self._affine(), self._permutation(), *links]
+        self.chain = Chain(links)
 
     @property
     def pointwise(self) -> bool:
@@ -80,7 +97,7 @@ class CouplingFlow(Bijection, kw_only=True):
         raise NotImplementedError(f"{type(self).__name__} must define conditioner")
 
     @nn.nowrap
-    def _step(self, i: int) -> Chain:
+    def _step(self, i: int) -> Bijection:
         conditioner = self.conditioner(
             i,
             hidden_ratio=self.hidden_ratio,
@@ -99,11 +116,19 @@ class CouplingFlow(Bijection, kw_only=True):
             parent=None,
             name="subnet",
         )
-        affine = GlobalAffine(param_dtype=self.param_dtype, parent=None, name="affine")
-        permutation = PERMUTATIONS[self.permutation](
+        if self.conjugate:
+            return Conjugate(coupling, self._permutation(), parent=None)
+        return Chain([coupling, self._affine(), self._permutation()], parent=None)
+
+    @nn.nowrap
+    def _affine(self) -> Bijection:
+        return GlobalAffine(param_dtype=self.param_dtype, parent=None, name="affine")
+
+    @nn.nowrap
+    def _permutation(self) -> Bijection:
+        return PERMUTATIONS[self.permutation](
             param_dtype=self.param_dtype, precision=self.precision, parent=None, name="shuffle"
         )
-        return Chain([coupling, affine, permutation], parent=None)
 
     def forward_and_log_det(self, x: Value, condition: Value = None) -> tuple[Value, Value]:
         """Map x f[..., c], given condition f[..., d], to z f[..., c] and log_det f[...], nats."""
@@ -147,12 +172,7 @@ class FastFlow2D(CouplingFlow, kw_only=True):
     @nn.nowrap
     def conditioner(self, step: int, **options: Any) -> ConvConditioner:
         """Return the two convolutions of a step."""
-        check_sequence("kernel_sizes", self.kernel_sizes, "a sequence of odd integers")
-        if not self.kernel_sizes:
-            raise ValueError("kernel_sizes must name at least one size, got none")
-        for size in self.kernel_sizes:
-            check_odd("kernel_size", size)
-        return ConvConditioner(self.kernel_sizes[step % len(self.kernel_sizes)], **options)
+        return conv_conditioner(self.kernel_sizes, step, **options)
 
 
 class CFlowDecoder(CouplingFlow, kw_only=True):
@@ -164,7 +184,7 @@ class CFlowDecoder(CouplingFlow, kw_only=True):
     Attributes:
       hidden_ratio: hidden width over the conditioner's input width, condition included.
       clamp: bound of the coupling's |log_scale|.
-      permutation: "soft" or "hard".
+      permutation: "soft", "hard" or "linear".
       **others: see `CouplingFlow`.
 
     Raises:
@@ -192,7 +212,3 @@ class CFlowDecoder(CouplingFlow, kw_only=True):
         """Return the two dense layers of a step."""
         del step  # All are alike.
         return DenseConditioner(**options)
-
-
-# Name -> a flow of one feature map; what can be chosen are its fields.
-FLOWS: dict[str, type[CouplingFlow]] = {"fastflow": FastFlow2D, "cflow": CFlowDecoder}

@@ -121,6 +121,8 @@ class CrossMapCoupling(Coupling):
     Reference: arXiv 2110.02855, section 3.2.
     """
 
+    joint = True
+
     def forward_and_log_det(self, x: Value, condition: Value = None) -> tuple[Value, Value]:
         """Map each x f[..., h, w, c] to z f[..., h, w, c] and log_det f[..., h, w], nats."""
         return self._run("x", x, condition, inverse=False)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from jaxflow.flows.arguments import (
     widen,
 )
 from jaxflow.flows.bijection import Bijection
-from jaxflow.flows.permutation import draw_rotation
+from jaxflow.flows.permutation import HardPermutation, SoftPermutation, draw_rotation
 
 STARTS = ("rotation", "permutation", "identity")
 
@@ -122,6 +123,14 @@ def _draw_factors(key, channels, start):
     return packed, jnp.argsort(rows).astype(jnp.int32)
 
 
+# Name -> maker of what mixes the channels; an index has neither a dtype to choose nor a product.
+PERMUTATIONS: dict[str, Callable[..., Bijection]] = {
+    "hard": lambda *, param_dtype, precision, **options: HardPermutation(**options),
+    "soft": SoftPermutation,
+    "linear": InvertibleLinear,
+}
+
+
 def log_diagonal_prior(params: Any, mean: float = 0.0, std: float | None = None) -> jax.Array:
     """Return the log-density of a log-normal prior on the diagonals of U of a flow.
 
@@ -150,10 +159,20 @@ def log_diagonal_prior(params: Any, mean: float = 0.0, std: float | None = None)
     if std is not None:
         check_positive("std", std)
     total = jnp.zeros(())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if getattr(path[-1], "key", None) == "lu":
-            log_diagonal = widen(jnp.diagonal(leaf, axis1=-2, axis2=-1))
-            deviation = std or leaf.shape[-1] ** -0.5
-            log_prob = -0.5 * jnp.square((log_diagonal - mean) / deviation) - log_diagonal
-            total += (log_prob - math.log(deviation) - 0.5 * math.log(2.0 * math.pi)).sum()
+    for leaf in _packed(params):
+        log_diagonal = widen(jnp.diagonal(leaf, axis1=-2, axis2=-1))
+        deviation = std or leaf.shape[-1] ** -0.5
+        log_prob = -0.5 * jnp.square((log_diagonal - mean) / deviation) - log_diagonal
+        total += (log_prob - math.log(deviation) - 0.5 * math.log(2.0 * math.pi)).sum()
     return total
+
+
+def has_diagonal(params: Any) -> bool:
+    """Tell whether there is an `InvertibleLinear` in the trained variables of a flow."""
+    return bool(_packed(params))
+
+
+def _packed(params):
+    """Return the `lu` f[..., c, c] of every InvertibleLinear in a tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [leaf for path, leaf in leaves if getattr(path[-1], "key", None) == "lu"]

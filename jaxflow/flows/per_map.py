@@ -39,6 +39,8 @@ class PerMap(Bijection):
     Reference: arXiv 2111.07677, section 3.2; arXiv 1605.08803, section 3.6, for several scales.
     """
 
+    joint = True
+
     flows: Bijection | Sequence[Bijection]
     maps: int | None = None
 
@@ -59,6 +61,11 @@ class PerMap(Bijection):
     def pointwise(self) -> bool:
         """Whether the flow of every map is."""
         return all(flow.pointwise for flow in self._kinds())
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether the flow of any map does."""
+        return any(flow.starts_from_data for flow in self._kinds())
 
     @property
     def bijective(self) -> bool:

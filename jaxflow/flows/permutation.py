@@ -1,7 +1,6 @@
 """Fixed channel permutations, drawn once at init and kept out of the trained parameters."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -169,10 +168,3 @@ def _nearest_rotation(matrix):
     for _ in range(2):
         q = 1.5 * q - 0.5 * matmul(q, matmul(q.T, q))
     return q
-
-
-# Name -> maker of the permutation; an index has neither a dtype to choose nor a product.
-PERMUTATIONS: dict[str, Callable[..., Bijection]] = {
-    "hard": lambda *, param_dtype, precision, **options: HardPermutation(**options),
-    "soft": SoftPermutation,
-}

@@ -41,7 +41,7 @@ def make_vector_step(
 
     Args:
       detector: its flows are `pointwise`, and its normalization has no parameters; the mean of its
-        loss over a group is minimized.
+        loss over a group, and a vector's share of its prior, are minimized.
       optimizer: as `separately` makes it.
       vectors: of a group, over all devices.
       rate: factor of the learning rate at a batch of images.
@@ -103,6 +103,7 @@ def _make_group_step(
     """Return `take((params, moments), index) -> ((params, moments), mean log p)` of flow i."""
     name, flow, channels = flow_name(i), detector.pyramid.flow, x.shape[-1]
     code = detector.pyramid.code(x.shape[1], x.shape[2])
+    positions = x.shape[1] * x.shape[2]
     every, outers = x.reshape(-1, channels), outer.reshape(-1)
     codes = None if code is None else code.reshape(-1, code.shape[-1])
 
@@ -116,7 +117,10 @@ def _make_group_step(
                 variables, every[index], condition, method="forward_and_log_det"
             )
             log_prob = Latent(*latent).log_prob() + outers[index]
-            return detector.loss.of_vectors(log_prob, channels).mean(), log_prob.mean()
+            # A vector's share of an image's prior.
+            prior = detector.loss.of_nats(detector.prior(params[name]) / positions, channels)
+            loss = detector.loss.of_vectors(log_prob, channels).mean() + prior
+            return loss, log_prob.mean()
 
         gradients, log_prob = jax.grad(mean_loss, has_aux=True)(params)
         gradients, log_prob = mean_over_devices((gradients, log_prob))

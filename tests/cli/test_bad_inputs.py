@@ -35,7 +35,7 @@ KEYS = {
     "encoder.weights": ["/none.safetensors", "/dev/zero", "weights.pth", LONG],
     "encoder.tag": ["none"],
     "encoder.revision": ["main"],
-    "model.flow": ["glow"],
+    "model.flow": ["realnvp"],
     "model.steps": ["0", "-1", "1000000", HUGE, "2.5"],
     "model.kernel_sizes": ["(2,)", "()", "(1001,)", "(0,)", "(3,-1)", "a"],
     "model.hidden_ratio": ["0", "-1", "1e9", "nan", "inf", "a"],

@@ -8,8 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxflow.detectors import FlowPyramid
-from jaxflow.flows import NORMALIZATIONS, CFlowDecoder, FastFlow2D
+from jaxflow.detectors import FlowDetector, FlowPyramid
+from jaxflow.errors import InputError
+from jaxflow.experiments.checks import check_config
+from jaxflow.experiments.config import cflow_config
+from jaxflow.flows import (
+    NORMALIZATIONS,
+    ActNorm,
+    CFlowDecoder,
+    Chain,
+    CrossMapConditioner,
+    CrossMapCoupling,
+    FastFlow2D,
+    Glow2D,
+    PerMap,
+)
+from jaxflow.training import run_passes
 
 
 @pytest.fixture
@@ -62,6 +76,53 @@ def test_a_condition_that_is_given_takes_the_place_of_the_named_one(build):
     assert not np.allclose(changed[0], z[0], atol=1e-3)
     for got, expected in zip(run("inverse", changed, others), maps, strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_a_joint_flow_takes_all_maps_and_is_used_as_it_is(perturb):
+    coupling = CrossMapCoupling(CrossMapConditioner(hidden_ratio=4.0))
+    assert coupling.joint
+    assert not FastFlow2D().joint
+    pyramid = FlowPyramid(Chain([coupling, PerMap(ActNorm(), maps=2)]), 2, "standardize")
+    maps = [jax.random.normal(jax.random.key(i), (1, 4 - i, 4, 4)) for i in range(2)]
+    variables = dict(jax.jit(pyramid.init)(jax.random.key(2), maps))
+    variables["params"] = perturb(variables["params"], 0.3)
+    assert list(variables["params"]) == ["flows"]
+    run = jax.jit(functools.partial(pyramid.apply, method="forward_and_log_det"))
+    z, log_det = run(variables, maps)
+    assert [each.shape for each in log_det] == [(1, 4, 4), (1, 3, 4)]
+    # The finer map's latent depends on the coarser map.
+    assert not np.allclose(run(variables, [maps[0], maps[1] + 1.0])[0][0], z[0], atol=1e-3)
+    back, back_log_det = jax.jit(functools.partial(pyramid.apply, method="inverse_and_log_det"))(
+        variables, z
+    )
+    for got, expected in zip((*back, *back_log_det), (*maps, *log_det), strict=True):
+        np.testing.assert_allclose(got, expected if got.ndim == 4 else -expected, atol=1e-4)
+
+
+def test_the_start_of_a_flow_is_that_of_the_first_valid_images():
+    pyramid = FlowPyramid(Glow2D(steps=2), 1, "standardize")
+    maps = np.asarray(5.0 + 3.0 * jax.random.normal(jax.random.key(0), (40, 2, 2, 4)))
+    batches = [
+        ((np.concatenate([maps[i : i + 8], np.full_like(maps[:1], 1e3)]),), np.arange(9) < 8)
+        for i in range(0, 40, 8)
+    ]
+    start = dict(jax.jit(pyramid.init)(jax.random.key(1), (maps[:1],)))
+    passes = FlowDetector(None, pyramid).before
+    assert len(passes) == 2
+    assert len(FlowDetector(None, FlowPyramid(FastFlow2D(), 1)).before) == 0
+    variables = run_passes(passes, {"last": start}, batches)["last"]
+    z = jax.jit(pyramid.apply)(variables, (maps[:32],))[0]
+    # The first affine map standardizes, the linear maps are rotations, the couplings the identity.
+    np.testing.assert_allclose(z.mean((0, 1, 2)), 0.0, atol=0.01)
+    np.testing.assert_allclose(np.cov(z.reshape(-1, 4).T, bias=True).trace(), 4.0, rtol=0.01)
+
+
+def test_a_flow_of_whole_maps_takes_no_groups_of_vectors():
+    config = cflow_config()
+    config.model.flow = "glow"
+    config.model.permutation, config.model.options = "hard", {}
+    with pytest.raises(InputError, match=r"^config.training.vectors 256: glow looks at whole maps"):
+        check_config(config)
 
 
 @pytest.mark.parametrize(

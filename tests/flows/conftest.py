@@ -18,6 +18,7 @@ from jaxflow.flows import (
     ActNorm,
     CFlowDecoder,
     Chain,
+    Conjugate,
     ConvConditioner,
     Coupling,
     CrossMapConditioner,
@@ -25,6 +26,7 @@ from jaxflow.flows import (
     DenseConditioner,
     FastFlow2D,
     GlobalAffine,
+    Glow2D,
     Haar,
     HardPermutation,
     Householder,
@@ -202,6 +204,7 @@ FLOWS = {
     "cross_map_coupling": Member(_cross_map, TWO_MAPS),
     "cross_map_chain": Member(_cross_map_chain, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),
     "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
+    "conjugate_coupling": Member(lambda dtype: Conjugate(_dense(dtype), _linear(dtype)), (5,)),
     "step_of_parts": Member(_step),
     "mixed_chain": Member(_mixed_chain),
     "cross_grid_chain": Member(_cross_grid_chain),
@@ -221,13 +224,30 @@ FLOWS = {
     "fastflow_gin": Member(
         _fastflow(steps=1, coupling="gin", log_scale="unclamped"), log_det="constant"
     ),
+    "fastflow_uniform": Member(
+        _fastflow(steps=2, coupling="additive", permutation="linear"), log_det="constant"
+    ),
+    "fastflow_uniform_conjugate": Member(
+        _fastflow(steps=2, coupling="additive", permutation="linear", conjugate=True),
+        log_det="constant",
+    ),
     "fastflow_conditional": Member(_fastflow(steps=1, kernel_sizes=(3, 3)), condition=(2, 4, 2)),
     "fastflow_20_steps": Member(_fastflow(steps=20), (2, 3, 6), deep=True),
     "cflow": Member(_cflow(steps=2), VECTOR, condition=(8,)),
     "cflow_on_a_map": Member(_cflow(steps=1), (2, 4, 5), condition=(2, 4, 4)),
     "uflow_hard": Member(_cflow(steps=1, permutation="hard"), VECTOR),
     "uflow_additive": Member(_cflow(steps=1, coupling="additive"), VECTOR, log_det="constant"),
-    "glow": Member(lambda dtype: _GLOW(steps=1, param_dtype=dtype)),
+    "glow_2d": Member(lambda dtype: Glow2D(steps=2, param_dtype=dtype)),
+    "glow_by_hand": Member(lambda dtype: _GLOW(steps=1, param_dtype=dtype)),
+    "uflow_uniform": Member(
+        _cflow(steps=1, coupling="additive", permutation="linear"), VECTOR, log_det="constant"
+    ),
+    "cflow_uniform_conjugate": Member(
+        _cflow(steps=2, coupling="additive", permutation="linear", conjugate=True),
+        VECTOR,
+        condition=(8,),
+        log_det="constant",
+    ),
     "spline_20_steps": Member(_deep_spline, (6,), deep=True),
     "masked_autoregressive_20_steps": Member(_deep_masked, (6,), deep=True),
     "cflow_20_steps": Member(_cflow(steps=20), (6,), condition=(4,), deep=True),

@@ -4,16 +4,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from scipy import stats
 
 from jaxflow.flows import (
     ActNorm,
     Chain,
+    FastFlow2D,
     GlobalAffine,
+    Glow2D,
     Householder,
     InvertibleLinear,
+    PerMap,
     act_norm_params,
     log_diagonal_prior,
+    start_from_data,
 )
 
 
@@ -103,3 +108,33 @@ def test_a_product_of_reflections_is_orthogonal_and_in_order(draw_variables):
         expected = (np.eye(4) - 2.0 * np.outer(v, v) / (v @ v)) @ expected
     np.testing.assert_allclose(matrix_of(flow, variables, 4), expected, atol=1e-5)
     assert np.linalg.det(expected) == pytest.approx(-1.0)
+
+
+def test_every_act_norm_of_a_flow_starts_from_what_reaches_it(draw):
+    flow = Chain([PerMap([Glow2D(steps=2), Chain([ActNorm(), InvertibleLinear(), ActNorm()])])])
+    assert flow.starts_from_data
+    assert not FastFlow2D().starts_from_data
+    x = tuple(jnp.asarray(3.0 + 2.0 * a, jnp.float32) for a in draw(((3, 4, 4), (2, 2, 4)), 20))
+    before = dict(jax.jit(flow.init)(jax.random.key(0), x))
+    after = jax.jit(lambda v, x: start_from_data(flow, v, x))(before, x)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    outputs = []
+
+    def keep(method, arguments, named, context):
+        result = method(*arguments, **named)
+        if isinstance(context.module, ActNorm) and context.method_name == "forward_and_log_det":
+            outputs.append(result[0])
+        return result
+
+    with nn.intercept_methods(keep):
+        flow.apply(after, x)
+    assert len(outputs) == 4
+    for z in outputs:
+        np.testing.assert_allclose(z.mean((0, 1, 2)), 0.0, atol=1e-4)
+        np.testing.assert_allclose(z.std((0, 1, 2)), 1.0, rtol=1e-4)
+    same = jax.tree_util.tree_map_with_path(
+        lambda path, a, b: path[-1].key in ("log_scale", "offset") or bool((a == b).all()),
+        before,
+        after,
+    )
+    assert all(jax.tree.leaves(same))

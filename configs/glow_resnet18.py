@@ -1,0 +1,22 @@
+r"""Glow's steps on ResNet-18: ActNorm, learned linear map, 3 x 3 coupling (arXiv 1807.03039).
+
+python -m jaxflow.train --config=configs/glow_resnet18.py --workdir=runs/screw \
+    --config.data.category=screw --config.data.data_dir=PATH
+python -m jaxflow.evaluate --workdir=runs/screw
+
+FastFlow with Glow's affine and linear maps in place of its own, and nothing else changed: the
+difference from `fastflow_resnet18.py` is what those are worth. Nobody has published figures for it.
+The ActNorms start from the first 32 normal images.
+"""
+
+from jaxflow.experiments.config import default_config
+
+
+def get_config():
+    """Return the configuration."""
+    config = default_config()
+    config.data.name = "mvtec_ad"
+    config.encoder.name = "resnet18"
+    config.model.flow = "glow"
+    config.model.kernel_sizes = (3,)
+    return config
