@@ -229,8 +229,8 @@ class Model:
                     defects=split.defects,
                 )
                 if calibration:
-                    scores_and_maps = _normal(scored, split)
-                    evaluation.metrics.update(calibration.false_alarms(*scores_and_maps))
+                    alarms = calibration.false_alarms(split.labels == 0, *scored)
+                    evaluation.metrics.update(alarms)
                 found[name, score] = Evaluated(scored, calibration, evaluation)
         return found
 
@@ -295,12 +295,6 @@ class Model:
                 },
             )
         return target
-
-
-def _normal(scored: Scored, split: Split) -> tuple[np.ndarray, Iterable[np.ndarray]]:
-    """Give the scores of the normal images, and their maps one after another."""
-    normal = np.flatnonzero(split.labels == 0)
-    return scored.anomaly_score[normal], (scored.anomaly_map[i] for i in normal)
 
 
 def is_model(folder: Path) -> bool:

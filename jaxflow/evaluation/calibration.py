@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,19 +91,23 @@ class Calibration:
         below = np.searchsorted(known, np.asarray(maps, np.float32), "left")
         return (1 + reached[below]) / (self.pixels + 1)
 
-    def false_alarms(self, scores: np.ndarray, maps: Iterable[np.ndarray]) -> dict[str, float]:
+    def false_alarms(
+        self, normal: np.ndarray, maps: np.ndarray, scores: np.ndarray
+    ) -> dict[str, float]:
         """Return what share of normal test images and of their pixels have a p-value of .05.
 
         Args:
-          scores: f[n] of normal images.
-          maps: f[h, w] of each.
+          normal: bool[n], which of the images count.
+          maps: f[n, h, w], which may lie in a file: one is read at a time.
+          scores: f[n].
         """
-        if not len(scores) or not self.image_scores:
+        if not normal.any() or not self.image_scores:
             return {}
-        pixels = np.mean([(self.pixel_p_values(each) <= LEVEL).mean() for each in maps])
+        numbers = np.flatnonzero(normal)
+        pixels = [(self.pixel_p_values(maps[i]) <= LEVEL).mean() for i in numbers]
         return {
-            f"image_fpr_at_p_{LEVEL}": float((self.p_values(scores) <= LEVEL).mean()),
-            f"pixel_fpr_at_p_{LEVEL}": float(pixels),
+            f"image_fpr_at_p_{LEVEL}": float((self.p_values(scores[normal]) <= LEVEL).mean()),
+            f"pixel_fpr_at_p_{LEVEL}": float(np.mean(pixels)),
         }
 
     @property

@@ -54,14 +54,20 @@ def test_normal_images_raise_false_alarms_at_the_level_and_no_more():
         maps = draw(seed, 59, 8, 8)
         held_out, test = maps[:39], maps[39:]
         calibration = calibrate(held_out, held_out.max((1, 2)), Quantiles())
-        rates.append(list(calibration.false_alarms(test.max((1, 2)), test).values()))
+        rates.append(
+            list(calibration.false_alarms(np.ones(20, bool), test, test.max((1, 2))).values())
+        )
     # 200 x 20 images, each with probability LEVEL; three standard errors.
     image, pixel = np.mean(rates, 0)
+    some = calibration.false_alarms(np.arange(20) < 5, test, test.max((1, 2)))
+    few = calibration.false_alarms(np.ones(5, bool), test[:5], test[:5].max((1, 2)))
+    assert some == few
     assert abs(image - LEVEL) < 3 * np.std(np.asarray(rates)[:, 0]) / 200**0.5
     assert abs(pixel - LEVEL) < 0.005
 
 
 def test_without_held_out_or_normal_images_no_rate_is_given():
-    assert Calibration().false_alarms(np.ones(2), np.ones((2, 3, 3))) == {}
+    everything = (np.ones((2, 3, 3)), np.ones(2))
+    assert Calibration().false_alarms(np.ones(2, bool), *everything) == {}
     calibration = calibrate(draw(0, 3, 4, 4), draw(1, 3), Quantiles())
-    assert calibration.false_alarms(np.zeros(0), []) == {}
+    assert calibration.false_alarms(np.zeros(2, bool), *everything) == {}
