@@ -11,9 +11,11 @@ from flax.traverse_util import unflatten_dict
 
 import jaxflow
 from jaxflow.detectors import FlowPyramid, score_named
+from jaxflow.encoders import load_encoder
+from jaxflow.errors import InputError
 from jaxflow.experiments.checks import check_config, check_effects
 from jaxflow.experiments.config import load_config
-from jaxflow.experiments.detector import make_flow
+from jaxflow.experiments.detector import make_detector, make_flow
 from jaxflow.flows import MSFlow
 from jaxflow.training import OPTIMIZERS, RATES
 
@@ -91,6 +93,14 @@ def test_another_number_of_maps_is_named():
         MSFlow().init(jax.random.key(0), (jnp.ones((1, 2, 2, 4)),) * 2)
     with pytest.raises(ValueError, match="^parallel_steps must be at least 1, got 0"):
         MSFlow(parallel_steps=(0,)).init(jax.random.key(0), (jnp.ones((1, 2, 2, 4)),))
+
+
+def test_an_encoder_with_another_number_of_maps_is_one_clear_line():
+    config = load_config(str(ROOT / "configs" / "msflow_resnet18.py"))
+    config.data.image_size = (64, 64)
+    encoder = load_encoder("resnet18", stages=(1, 2), weights="random")
+    with pytest.raises(InputError, match="^config.model: parallel_steps must be .* of 2 maps, got"):
+        make_detector(config, encoder)
 
 
 def test_the_learning_rate_rises_and_is_cut_twice():
