@@ -125,6 +125,29 @@ def cflow(maps: Maps, size: tuple[int, int], maxima: jax.Array | None) -> jax.Ar
     return len(p) - jnp.stack([upsample(each, size, align_corners=True) for each in p]).sum(0)
 
 
+def msflow_product(maps: Maps, size: tuple[int, int], reference: Any = None) -> jax.Array:
+    """Return `1 - exp(m - sum_i m_i)` of upsampled maps m_i, m the least sum in the image.
+
+    A pixel is 0 where it is most normal in its image, whatever the other images are.
+
+    Reference: arXiv 2308.15300, section 3.4 (corners aligned as in the public code).
+    """
+    del reference
+    total = jnp.stack([upsample(m, size, align_corners=True) for m in maps]).sum(0)
+    return 1.0 - jnp.exp(total.min((1, 2), keepdims=True) - total)
+
+
+def msflow_sum(maps: Maps, size: tuple[int, int], reference: Any = None) -> jax.Array:
+    """Return `p - sum_i p_i`, with `p_i = exp(least of m_i - m_i)` upsampled, p the largest sum.
+
+    Reference: arXiv 2308.15300, section 3.4 (corners aligned as in the public code).
+    """
+    del reference
+    each = [jnp.exp(m.min((1, 2), keepdims=True) - m) for m in maps]
+    total = jnp.stack([upsample(p, size, align_corners=True) for p in each]).sum(0)
+    return total.max((1, 2), keepdims=True) - total
+
+
 def _log_p(scores: jax.Array, quantiles: jax.Array) -> jax.Array:
     """Return -log10 of the p-values of scores f[b, h, w], given quantiles f32[levels]."""
     levels = jnp.asarray(_LEVELS, scores.dtype)
@@ -158,6 +181,8 @@ CFLOW = OverMaps(
     "relative to the largest seen on the training set",
     Reference(lambda maps: jnp.stack([-m.min((1, 2)) for m in maps], -1), lambda x: x.max(0)),
 )
+MSFLOW_PRODUCT = OverMaps(msflow_product, "multiplied, relative to the image's most normal pixel")
+MSFLOW_SUM = OverMaps(msflow_sum, "added up, relative to the image's most normal pixel")
 TYPICALITY = OverMaps(
     typicality,
     "its distance from the mean of held-out normal images",

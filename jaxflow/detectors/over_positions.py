@@ -1,5 +1,6 @@
 """From an anomaly map to the anomaly score of its image. No image sees another."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -10,8 +11,9 @@ import numpy as np
 
 # Between the parts of a score's name.
 SEPARATOR = "-"
-# Share of the pixels that the top of a map is.
+# Share of the pixels that the top of a map is, and that of MSFlow's.
 TOP_SHARE = 0.01
+MSFLOW_TOP_SHARE = 0.03
 # -log10 of the p-values at which `nfa` counts: from .3 to a millionth.
 _LEVELS = np.linspace(0.5, 6.0, 23)
 
@@ -35,13 +37,13 @@ def anomaly_score(anomaly_maps: jax.Array) -> jax.Array:
     return anomaly_maps.max((1, 2))
 
 
-def top_mean(anomaly_maps: jax.Array) -> jax.Array:
-    """Return the mean f[b] of the highest hundredth of each map f[b, h, w].
+def top_mean(anomaly_maps: jax.Array, share: float = TOP_SHARE) -> jax.Array:
+    """Return the mean f[b] of the highest share of each map f[b, h, w].
 
     Reference: arXiv 2308.15300, section 3.4, which takes the highest 3 %.
     """
     values = anomaly_maps.reshape(len(anomaly_maps), -1)
-    count = max(1, round(TOP_SHARE * values.shape[1]))
+    count = max(1, round(share * values.shape[1]))
     least = kth_largest(values, count)[:, None]
     above = values > least
     # Of those that equal the least, as many as are left to take.
@@ -99,6 +101,10 @@ def kth_largest(values: jax.Array, k: int) -> jax.Array:
 # End of a score's name -> what it does.
 OVER_POSITIONS: dict[str, OverPositions] = {
     "top": OverPositions(top_mean, "the mean of the highest hundredth of its map"),
+    "top3": OverPositions(
+        functools.partial(top_mean, share=MSFLOW_TOP_SHARE),
+        "the mean of the highest three hundredths of its map, as MSFlow takes it",
+    ),
     "median_top": OverPositions(
         top_over_median, "how far the highest hundredth of its map lies above the map's median"
     ),

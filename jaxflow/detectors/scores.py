@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxflow.detectors.contract import Scored
-from jaxflow.detectors.over_maps import CFLOW, MEAN, OVER_MAPS, TYPICALITY, OverMaps
+from jaxflow.detectors.over_maps import (
+    CFLOW,
+    MEAN,
+    MSFLOW_PRODUCT,
+    MSFLOW_SUM,
+    OVER_MAPS,
+    TYPICALITY,
+    OverMaps,
+)
 from jaxflow.detectors.over_positions import (
     MAXIMUM,
     OVER_POSITIONS,
@@ -104,6 +112,18 @@ SCORES: dict[str, LatentScore] = {
         "the number of feature maps minus their likelihoods relative to the largest seen on the "
         "training set, added up: 0 is as likely as the likeliest normal position.",
         CFLOW,
+    ),
+    "msflow": LatentScore(
+        latent_term,
+        "1 minus the product over the maps of exp(-mean z²/2) of the latents z, relative to the "
+        "most normal pixel of its image, which is 0. MSFlow's score of images, with the end -top3.",
+        MSFLOW_PRODUCT,
+    ),
+    "msflow_sum": LatentScore(
+        latent_term,
+        "the sum over the maps of exp(-mean z²/2) of the latents z, each relative to its largest "
+        "in the image, below that of the image's most normal pixel. MSFlow's score of pixels.",
+        MSFLOW_SUM,
     ),
 }
 # What every run reports.

@@ -15,7 +15,13 @@ from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import Quantiles
 from jaxflow.experiments import plugins
 from jaxflow.experiments.command_line import warn
-from jaxflow.experiments.detector import deciding_score, image_size, make_detector, make_encoder
+from jaxflow.experiments.detector import (
+    deciding_score,
+    image_size,
+    make_detector,
+    make_encoder,
+    normalized_sizes,
+)
 from jaxflow.parallel import check_batch_size
 from jaxflow.training import (
     OPTIMIZERS,
@@ -194,7 +200,7 @@ def check_batches(config: ml_collections.ConfigDict, encoder: Encoder) -> None:
     Raises:
       InputError: if not, or the encoder cannot take images of this size.
     """
-    training, sizes = config.training, encoder.map_sizes(image_size(config))
+    training, sizes = config.training, normalized_sizes(config, encoder)
     if not DETECTORS[config.model.detector].trained:
         return
     check_batch_size("config.training.batch_size", training.batch_size)

@@ -140,7 +140,7 @@ def _check_options(config: ml_collections.ConfigDict) -> None:
 def _check_training(config: ml_collections.ConfigDict) -> None:
     """Check values of `config.training` that depend on each other or on `config.model`."""
     training, model = config.training, config.model
-    if training.schedule == "cosine_warmup" and not training.warmup_epochs < training.epochs:
+    if training.schedule != "constant" and not training.warmup_epochs < training.epochs:
         raise InputError(
             f"config.training.warmup_epochs {training.warmup_epochs}: the warm-up must end before "
             f"the training does; choose fewer than config.training.epochs, {training.epochs}"

@@ -42,7 +42,7 @@ KEYS: tuple[tuple[str, object, str], ...] = (
     ("model.coupling", "affine", "kind of coupling"),
     ("model.log_scale", "tanh", "form of the log-scale"),
     ("model.permutation", "hard", "channel permutation between steps"),
-    ("model.normalization", "layer_norm", "normalization of the feature maps"),
+    ("model.normalization", "layer_norm", "what is done to the feature maps before the flow"),
     ("model.condition", "none", "condition of the flows"),
     ("model.condition_dim", 128, "channels of the position encoding, a multiple of 4"),
     ("model.dtype", "float32", "compute dtype of the flows"),
@@ -53,7 +53,7 @@ KEYS: tuple[tuple[str, object, str], ...] = (
     ("training.optimizer", "adam_l2", "optimizer"),
     ("training.learning_rate", 1e-3, "learning rate of the optimizer"),
     ("training.schedule", "constant", "learning-rate schedule"),
-    ("training.warmup_epochs", 2, "epochs in which cosine_warmup raises the learning rate"),
+    ("training.warmup_epochs", 2, "epochs in which a warm-up raises the learning rate"),
     ("training.weight_decay", 1e-5, "weight decay of the optimizer"),
     ("training.validate_every", 1, "number of epochs between validations and checkpoints"),
     ("training.keep_all", False, "keep all checkpoints; evaluate --oracle needs them"),
@@ -125,6 +125,27 @@ def cflow_config() -> ml_collections.ConfigDict:
     config.training.schedule = "cosine_warmup"
     config.training.warmup_epochs = 2
     config.evaluation.score = "cflow"
+    return config
+
+
+def msflow_config() -> ml_collections.ConfigDict:
+    """Return the defaults with the settings of MSFlow's public code (arXiv 2308.15300)."""
+    config = default_config()
+    config.encoder.stages = (1, 2, 3)
+    config.model.flow = "msflow"
+    config.model.condition = "position"
+    config.model.condition_dim = 64
+    config.model.clamp = 1.9
+    config.model.normalization = "average_pool"
+    config.training.epochs = 100
+    config.training.batch_size = 16
+    config.training.optimizer = "adam_clipped"
+    config.training.learning_rate = 1e-4
+    config.training.weight_decay = 0.0
+    config.training.schedule = "steps_warmup"
+    config.training.warmup_epochs = 12
+    config.evaluation.score = "msflow-top3"
+    config.evaluation.scores = "msflow_sum"
     return config
 
 

@@ -1,5 +1,6 @@
 """From a configuration to its encoder and its detector."""
 
+import functools
 import inspect
 import math
 import os
@@ -38,6 +39,20 @@ def image_size(config: ml_collections.ConfigDict) -> tuple[int, int]:
     """Return (height, width) of the encoder's input, pixels."""
     height, width = config.data.image_size
     return height, width
+
+
+def normalized_sizes(config: ml_collections.ConfigDict, encoder: Encoder) -> list[tuple[int, int]]:
+    """Return the (height, width) of each map that a flow sees; computes nothing.
+
+    Raises:
+      InputError: if the encoder cannot take images of this size.
+    """
+    normalize = NORMALIZATIONS[config.model.normalization]()
+    run = functools.partial(normalize.init_with_output, jax.random.key(0))
+    maps = [
+        jax.ShapeDtypeStruct((1, *s, 2), jnp.float32) for s in encoder.map_sizes(image_size(config))
+    ]
+    return [jax.eval_shape(run, x)[0].shape[1:3] for x in maps]
 
 
 def make_encoder(config: ml_collections.ConfigDict) -> Encoder:

@@ -21,14 +21,16 @@ from jaxflow.flows.convert import from_freia
 from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.coupling_flow import CFlowDecoder, CouplingFlow, FastFlow2D
 from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
+from jaxflow.flows.fusion import FusionConditioner, NormalizedConvConditioner
 from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.householder import Householder
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
 from jaxflow.flows.linear import PERMUTATIONS, InvertibleLinear, log_diagonal_prior
 from jaxflow.flows.mixture import GaussianMixture
-from jaxflow.flows.normalization import NORMALIZATIONS, LayerNorm, Standardize
+from jaxflow.flows.msflow import MSFlow, ParallelFlow2D
+from jaxflow.flows.normalization import NORMALIZATIONS, AveragePool, LayerNorm, Standardize
 from jaxflow.flows.per_map import PerMap
-from jaxflow.flows.permutation import HardPermutation, SoftPermutation
+from jaxflow.flows.permutation import HardPermutation, SoftPermutation, SwapHalves
 from jaxflow.flows.position import position_encoding
 from jaxflow.flows.registry import FLOWS
 from jaxflow.flows.reshape import Haar, Split, Squeeze
@@ -42,6 +44,7 @@ __all__ = [
     "NORMALIZATIONS",
     "PERMUTATIONS",
     "ActNorm",
+    "AveragePool",
     "Base",
     "Bijection",
     "CFlowDecoder",
@@ -55,6 +58,7 @@ __all__ = [
     "DenseConditioner",
     "DiagonalGaussian",
     "FastFlow2D",
+    "FusionConditioner",
     "GaussianMixture",
     "GlobalAffine",
     "Glow2D",
@@ -65,7 +69,10 @@ __all__ = [
     "Inverse",
     "InvertibleLinear",
     "LayerNorm",
+    "MSFlow",
     "MaskedAutoregressive",
+    "NormalizedConvConditioner",
+    "ParallelFlow2D",
     "PerMap",
     "RationalQuadraticSpline",
     "SoftPermutation",
@@ -74,6 +81,7 @@ __all__ = [
     "StandardNormal",
     "Standardize",
     "StudentT",
+    "SwapHalves",
     "TrainedBase",
     "Transform",
     "act_norm_params",

@@ -48,7 +48,7 @@ class MaskedAutoregressive(Bijection):
     Attributes:
       hidden_ratio: hidden width over the channels of x, condition included.
       clamp: bound of |log_scale|, positive.
-      log_scale: "tanh", "unit_slope_tanh" or "unclamped", a key of LOG_SCALES.
+      log_scale: "tanh", "unit_slope_tanh", "arctan" or "unclamped", a key of LOG_SCALES.
       param_dtype: dtype of the parameters; they are used in at least float32.
       precision: of the products, as `jax.lax` takes it.
 

@@ -26,7 +26,7 @@ class Coupling(Bijection):
       coupling: "affine"; "additive", where there is no s and log_scale is 0; "gin", where the mean
         over the channels is taken off log_scale, so that log_det is 0; "spline", a
         `RationalQuadraticSpline` in place of scale and shift; or any `Transform`.
-      log_scale: "tanh", "unit_slope_tanh" or "unclamped", a key of LOG_SCALES.
+      log_scale: "tanh", "unit_slope_tanh", "arctan" or "unclamped", a key of LOG_SCALES.
 
     Raises:
       ValueError: if the conditioner is no module, a choice is unknown, clamp is not positive, x is

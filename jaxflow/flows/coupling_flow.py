@@ -41,7 +41,7 @@ class CouplingFlow(Bijection, kw_only=True):
       hidden_ratio: hidden width of the conditioner over the width that it reads.
       clamp: bound of the coupling's |log_scale|.
       coupling: "affine", "additive", "gin", "spline", or a `Transform`; see `Coupling`.
-      log_scale: "tanh", "unit_slope_tanh" or "unclamped".
+      log_scale: "tanh", "unit_slope_tanh", "arctan" or "unclamped".
       permutation: "hard", an index; "soft", a rotation; both fixed; or "linear", a learned matrix,
         an `InvertibleLinear`.
       conjugate: whether the permutation goes before each coupling and its inverse after it.

@@ -1,4 +1,4 @@
-"""What is done to a feature map before its flow: four named choices."""
+"""What is done to a feature map before its flow: five named choices."""
 
 from collections.abc import Callable
 
@@ -64,6 +64,53 @@ class LayerNorm(Bijection):
         )
 
 
+class AveragePool(Bijection):
+    """Average windows of 3 x 3 positions, every second one in both directions, zeros around.
+
+    forward: f[..., h, w, c] to f[..., ceil(h / 2), ceil(w / 2), c]; log_det: 0, for none is
+      counted;
+    inverse: there is none. The likelihood is that of the pooled map.
+
+    It carries a log_det over as the sum of every 2 x 2 positions.
+
+    Raises:
+      ValueError: if x is not f[..., h, w, c]; whenever the inverse is asked for.
+
+    Source: MSFlow's public code (arXiv 2308.15300).
+    """
+
+    bijective = False
+
+    def forward_and_log_det(
+        self, x: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the pooled x and zeros of its positions; no condition is read."""
+        z = nn.avg_pool(widen(check_map("x", x)), (3, 3), (2, 2), ((1, 1), (1, 1)))
+        return z, per_position(0.0, z)
+
+    def inverse_and_log_det(
+        self, z: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Raise ValueError."""
+        raise ValueError(
+            "AveragePool has no inverse: three quarters of the positions of its input are lost; "
+            "Identity and Standardize have one"
+        )
+
+    @nn.nowrap
+    def carry_forward(self, log_det: jax.Array) -> jax.Array:
+        """Add up the log_det f[..., h, w] of every block: f[..., ceil(h / 2), ceil(w / 2)]."""
+        *batch, height, width = log_det.shape
+        rest = [(0, 0)] * len(batch) + [(0, height % 2), (0, width % 2)]
+        blocks = jnp.pad(log_det, rest).reshape(*batch, -(-height // 2), 2, -(-width // 2), 2)
+        return blocks.sum((-3, -1))
+
+    @nn.nowrap
+    def carry_inverse(self, log_det: jax.Array) -> jax.Array:
+        """Spread log_det f[..., h, w] evenly over every block: f[..., 2 h, 2 w]."""
+        return jnp.repeat(jnp.repeat(log_det / 4, 2, axis=-2), 2, axis=-1)
+
+
 class Standardize(Bijection):
     """Standardize each channel with the mean and deviation of the training set.
 
@@ -116,4 +163,5 @@ NORMALIZATIONS: dict[str, Callable[..., Bijection]] = {
     "layer_norm": LayerNorm,
     "layer_norm_affine": lambda **options: LayerNorm(affine=True, **options),
     "standardize": Standardize,
+    "average_pool": AveragePool,
 }

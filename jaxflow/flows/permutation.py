@@ -1,4 +1,4 @@
-"""Fixed channel permutations, drawn once at init and kept out of the trained parameters."""
+"""Fixed channel permutations, kept out of the trained parameters; two are drawn once at init."""
 
 import functools
 from typing import Any
@@ -90,6 +90,32 @@ class HardPermutation(Bijection):
         z = widen(check_array("z", z))
         index = self._index(z.shape[-1])
         return permute_channels(z, jnp.argsort(index), index), per_position(0.0, z)
+
+
+class SwapHalves(Bijection):
+    """Put the first c - c // 2 channels, which condition a coupling, behind the others.
+
+    forward: `z = concat(b, a)` of `x = concat(a, b)`; log_det: 0; inverse: back.
+
+    Raises:
+      ValueError: if x is not a floating array.
+    """
+
+    pointwise = True
+
+    def forward_and_log_det(
+        self, x: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Map x f[..., c] to z f[..., c], and return zeros f[...]; no condition is read."""
+        x = widen(check_array("x", x))
+        return jnp.roll(x, x.shape[-1] // 2, axis=-1), per_position(0.0, x)
+
+    def inverse_and_log_det(
+        self, z: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Map z f[..., c] back to x f[..., c], and return zeros f[...]."""
+        z = widen(check_array("z", z))
+        return jnp.roll(z, -(z.shape[-1] // 2), axis=-1), per_position(0.0, z)
 
 
 class SoftPermutation(Bijection):

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from jaxflow.flows.bijection import Bijection
 from jaxflow.flows.coupling_flow import CFlowDecoder, FastFlow2D
 from jaxflow.flows.glow import Glow2D
+from jaxflow.flows.msflow import MSFlow
 
 # Name -> a flow of one feature map, or a `joint` one of all; what can be chosen are its fields.
 FLOWS: dict[str, Callable[..., Bijection]] = {
     "fastflow": FastFlow2D,
     "cflow": CFlowDecoder,
     "glow": Glow2D,
+    "msflow": MSFlow,
 }

@@ -27,6 +27,14 @@ def unit_slope_log_scale(s: jax.Array, clamp: float) -> jax.Array:
     return clamp * jnp.tanh(0.1 * s / clamp)
 
 
+def arctan_log_scale(s: jax.Array, clamp: float) -> jax.Array:
+    """Return `0.636 clamp * arctan(s / clamp)`.
+
+    Source: FrEIA's Glow coupling, and with it the public code of CS-Flow and MSFlow's fusion.
+    """
+    return 0.636 * clamp * jnp.arctan(s / clamp)
+
+
 def unclamped_log_scale(s: jax.Array, clamp: float) -> jax.Array:
     """Return s as it is, whatever the clamp.
 
@@ -39,6 +47,7 @@ def unclamped_log_scale(s: jax.Array, clamp: float) -> jax.Array:
 LOG_SCALES = {
     "tanh": tanh_log_scale,
     "unit_slope_tanh": unit_slope_log_scale,
+    "arctan": arctan_log_scale,
     "unclamped": unclamped_log_scale,
 }
 
@@ -60,25 +69,28 @@ class Transform(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class AffineTransform:
-    """Scale and shift: `b * exp(log_scale(s)) + 0.1 t`, of numbers s, t f[..., c].
+    """Scale and shift: `b * exp(log_scale(s)) + shift t`, of numbers s, t f[..., c].
 
     Attributes:
       clamp: bound of |log_scale|, positive.
       log_scale: a key of LOG_SCALES.
+      shift: factor of t.
     """
 
     clamp: float = 2.0
     log_scale: str = "tanh"
+    shift: float = 0.1
     outputs = 2
 
     def __post_init__(self):
         check_choice("log_scale", self.log_scale, LOG_SCALES)
         check_positive("clamp", self.clamp)
+        check_positive("shift", self.shift)
 
     def log_scale_and_shift(self, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return log_scale and shift f[..., c] of numbers f[..., 2 c]."""
         s, t = jnp.split(numbers, 2, axis=-1)
-        return LOG_SCALES[self.log_scale](s, self.clamp), 0.1 * t
+        return LOG_SCALES[self.log_scale](s, self.clamp), self.shift * t
 
     def forward(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Map b f[..., c], given numbers f[..., 2 c], to f[..., c] and log_det f[...]."""

@@ -13,8 +13,17 @@ def adam_l2(learning_rate: float, weight_decay: float) -> optax.GradientTransfor
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate))
 
 
+def adam_clipped(learning_rate: float, weight_decay: float) -> optax.GradientTransformation:
+    """Return `adam_l2` of gradients whose norm over all parameters is at most 2.
+
+    Source: MSFlow's public code (arXiv 2308.15300).
+    """
+    return optax.chain(optax.clip_by_global_norm(2.0), adam_l2(learning_rate, weight_decay))
+
+
 OPTIMIZERS: dict[str, Callable[[float, float], optax.GradientTransformation]] = {
     "adam_l2": adam_l2,
+    "adam_clipped": adam_clipped,
     "adamw": lambda rate, decay: optax.adamw(rate, weight_decay=decay),
 }
 

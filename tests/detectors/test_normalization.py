@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from jaxflow.detectors import FlowDetector, FlowPyramid
-from jaxflow.flows import NORMALIZATIONS, FastFlow2D
+from jaxflow.flows import NORMALIZATIONS, AveragePool, FastFlow2D
 from jaxflow.training import run_passes
 
 
@@ -112,6 +112,23 @@ def test_moments_go_to_the_map_they_are_of():
 
 def test_unknown_normalization_names_the_choices():
     pyramid = FlowPyramid(FastFlow2D(), maps=1, normalization="batch_norm")
-    message = "normalization must be one of none, layer_norm, layer_norm_affine, standardize, got"
+    message = "normalization must be one of none, layer_norm, .*, standardize, average_pool, got"
     with pytest.raises(ValueError, match=message):
         pyramid.init(jax.random.key(0), [jnp.ones((1, 2, 2, 2))])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 6), (5, 7)])
+def test_average_pool_equals_numpy_with_zeros_around(size):
+    x = np.random.default_rng(5).standard_normal((2, *size, 3)).astype(np.float32)
+    got, log_det = normalize("average_pool", x, {})
+    padded = np.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))
+    height, width = (-(-side // 2) for side in size)
+    expected = [
+        [padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].sum((1, 2)) / 9 for j in range(width)]
+        for i in range(height)
+    ]
+    np.testing.assert_allclose(got, np.moveaxis(np.asarray(expected), 2, 0), 1e-4, 1e-5)
+    np.testing.assert_array_equal(log_det, np.zeros((2, height, width)))
+    whole = jnp.ones((2, *size))
+    assert AveragePool().carry_forward(whole).shape == (2, height, width)
+    assert AveragePool().carry_forward(whole).sum() == whole.sum()

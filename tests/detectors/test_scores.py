@@ -17,7 +17,7 @@ from jaxflow.detectors import (
     upsample,
     volume_term,
 )
-from jaxflow.detectors.over_maps import CFLOW, OVER_MAPS, TYPICALITY
+from jaxflow.detectors.over_maps import CFLOW, MEAN, OVER_MAPS, TYPICALITY
 from jaxflow.detectors.over_positions import OVER_POSITIONS, kth_largest, nfa, top_mean
 from jaxflow.detectors.scores import LatentMeanings, learned_name
 
@@ -113,7 +113,7 @@ NAMES = [
     for base, score in SCORES.items()
     for over_maps in ("", *(f"-{end}" for end in OVER_MAPS))
     for over_positions in ("", *(f"-{end}" for end in OVER_POSITIONS))
-    if not (over_maps and score.over_maps.reference)
+    if not (over_maps and score.over_maps is not MEAN)
     and not (over_positions == "-nfa" and over_maps != "-max_p")
 ]
 
@@ -138,7 +138,10 @@ def test_every_name_gives_a_finite_map_and_score_of_each_image_by_itself(latents
     np.testing.assert_allclose(alone.anomaly_score[0], scores[1], 1e-5, 1e-6)
 
 
-@pytest.mark.parametrize("score", sorted(SCORES.keys() - {"volume", "typicality"}))
+# Two look at the volume or at both sides; two are 0 at the most normal pixel of every image.
+@pytest.mark.parametrize(
+    "score", sorted(SCORES.keys() - {"volume", "typicality", "msflow", "msflow_sum"})
+)
 def test_less_likely_latents_score_higher(latents, score):
     farther = [latent._replace(z=1.5 * latent.z) for latent in latents]
     reference = learn(score, latents)
@@ -270,8 +273,8 @@ def test_nfa_bounds_the_binomial_tail_at_the_level_where_it_is_least():
     "name", ["density", "nll-density", "nll-top-calibrated", "cflow-calibrated", "", "nll-"]
 )
 def test_unknown_score_names_the_choices(latents, name):
-    message = "^score must be one of probability, nll, .*, cflow, then -calibrated or -max_p, then "
-    with pytest.raises(ValueError, match=f"{message}-top, -median_top or -nfa; got {name!r}$"):
+    message = "^score must be one of probability, nll, .*, msflow_sum, then -calibrated or -max_p, "
+    with pytest.raises(ValueError, match=f"{message}then -top, -top3, -median_top or -nfa; got"):
         anomaly_map(latents, (8, 8), name)
     assert name not in LatentMeanings()
 

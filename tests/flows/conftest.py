@@ -16,6 +16,7 @@ from jaxflow import flows as jaxflow_flows
 from jaxflow.experiments.user_files import run_file
 from jaxflow.flows import (
     ActNorm,
+    AveragePool,
     CFlowDecoder,
     Chain,
     Conjugate,
@@ -35,12 +36,14 @@ from jaxflow.flows import (
     InvertibleLinear,
     LayerNorm,
     MaskedAutoregressive,
+    MSFlow,
     PerMap,
     RationalQuadraticSpline,
     SoftPermutation,
     Split,
     Squeeze,
     Standardize,
+    SwapHalves,
 )
 
 
@@ -141,6 +144,10 @@ def _cross_map_chain(dtype):
     return Chain([_cross_map(dtype), mix, _cross_map(dtype, coupling="spline")])
 
 
+def _msflow(dtype):
+    return MSFlow(parallel_steps=(1, 1), param_dtype=dtype)
+
+
 def _deep_spline(dtype):
     step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
     return Chain([link.clone() for _ in range(20) for link in step])
@@ -203,6 +210,10 @@ FLOWS = {
     ),
     "cross_map_coupling": Member(_cross_map, TWO_MAPS),
     "cross_map_chain": Member(_cross_map_chain, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),
+    "swap_halves": Member(lambda dtype: SwapHalves(), (2, 3, 5), log_det="zero"),
+    "arctan_coupling": Member(functools.partial(_conv, log_scale="arctan")),
+    "average_pool": Member(lambda dtype: AveragePool(), (2, 4, 4), log_det="zero"),
+    "msflow": Member(_msflow, ((2, 3, 10), (1, 2, 14)), ((2, 3, 2), (1, 2, 2))),
     "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
     "conjugate_coupling": Member(lambda dtype: Conjugate(_dense(dtype), _linear(dtype)), (5,)),
     "step_of_parts": Member(_step),

@@ -52,9 +52,13 @@ CONV = ConvConditioner()
         (
             FastFlow2D(log_scale="exp"),
             MAP,
-            "log_scale must be one of tanh, unit_slope_tanh, unclamped, got 'exp'",
+            "log_scale must be one of tanh, unit_slope_tanh, arctan, unclamped, got 'exp'",
         ),
-        (FastFlow2D(permutation="x"), MAP, "permutation must be one of hard, soft, got 'x'"),
+        (
+            FastFlow2D(permutation="x"),
+            MAP,
+            "permutation must be one of hard, soft, linear, got 'x'",
+        ),
         (CFlowDecoder(steps=-1), (2, 6), "steps must be at least 1, got -1"),
         (CFlowDecoder(), (2, 1), "channels must be at least 2, got 1"),
         (Chain([]), MAP, "a chain needs at least one flow, got none"),
@@ -139,7 +143,7 @@ CONV = ConvConditioner()
         (
             MaskedAutoregressive(log_scale="exp"),
             (2, 6),
-            "log_scale must be one of tanh, unit_slope_tanh, unclamped, got 'exp'",
+            "log_scale must be one of tanh, unit_slope_tanh, arctan, unclamped, got 'exp'",
         ),
         (MaskedAutoregressive(hidden_ratio=0), (2, 6), "hidden_ratio must be positive, got 0"),
         (CrossMapCoupling(CrossMapConditioner()), MAP, "x must be a tuple of maps, got "),
