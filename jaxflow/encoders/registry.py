@@ -263,11 +263,18 @@ _TIMM = (
 ENCODERS: dict[str, Callable[..., Encoder]] = {spec.name: spec for spec in _TIMM}
 
 
-def load_encoder(name: str, **options: Any) -> Encoder:
+def options_of(name: str) -> set[str]:
+    """Give the names of what `load_encoder` takes for an encoder: its own, and those of all."""
+    return {*inspect.signature(ENCODERS[name]).parameters, "neighbourhood"}
+
+
+def load_encoder(name: str, *, neighbourhood: int = 1, **options: Any) -> Encoder:
     """Load a frozen encoder.
 
     Args:
       name: a key of `ENCODERS`.
+      neighbourhood: side of the square that each map is averaged over around each position, odd;
+        1: none (PatchCore: 3). Every encoder takes it.
       **options: what it takes: timm's encoders `stages`, `weights`, `tag`, `revision`, `seed` and
         `dtype` (see `EncoderSpec.__call__`), one from outside its own.
 
@@ -276,7 +283,8 @@ def load_encoder(name: str, **options: Any) -> Encoder:
 
     Raises:
       WeightsUnavailable: the hub's weights are neither cached nor reachable.
-      InputError: no such encoder, option, stage or tag; weights that are not this encoder's.
+      InputError: no such encoder, option, stage or tag; a neighbourhood that is not odd; weights
+        that are not this encoder's.
 
     Example:
       >>> encoder = load_encoder("resnet18", weights="random")
@@ -285,14 +293,16 @@ def load_encoder(name: str, **options: Any) -> Encoder:
     """
     if name not in ENCODERS:
         raise InputError(f"encoder {name!r}: does not exist, expected one of {', '.join(ENCODERS)}")
-    known = inspect.signature(ENCODERS[name]).parameters
+    if "neighbourhood" in inspect.signature(ENCODERS[name]).parameters:
+        raise InputError(f"encoder {name}: every encoder takes neighbourhood; rename its own")
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise InputError(f"encoder {name}: no option {option!r}; {suggest(option, known)}")
     encoder = ENCODERS[name](**options)
     if not isinstance(encoder, Encoder):
         raise InputError(f"encoder {name}: its entry must return an Encoder, got {encoder!r}")
-    return encoder
+    return dataclasses.replace(encoder, neighbourhood=neighbourhood)
 
 
 def parameter_shapes(module: FeatureModule, input_size: int) -> Any:
