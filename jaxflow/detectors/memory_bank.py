@@ -7,13 +7,12 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxflow.detectors.contract import Pass, Scored, Untrained, Variables
 from jaxflow.detectors.grid import align, check_smoothing, to_pixels
 from jaxflow.detectors.neighbours import choose_coreset, nearest
 from jaxflow.detectors.over_positions import MAXIMUM, Meanings, split_name
-from jaxflow.encoders import Encoder
+from jaxflow.encoders import Encoder, average_neighbourhood
 from jaxflow.errors import InputError
 from jaxflow.flows.arguments import check_choice, check_count, check_integer, check_odd
 
@@ -55,8 +54,9 @@ class MemoryBank(Untrained):
         and every map counts the same. Synthetic defects on held-out normal images are found better
         so: mean AUROC .868 against .758, and .782 with each channel standardized.
       neighbourhood: side of the square that is averaged around each position, odd; 1: none
-        (PatchCore: 3). At the edge the mean is over the positions that exist. By the same measure
-        1 is better than 3: .889 against .868.
+        (PatchCore: 3). At the edge the mean is over the positions that exist. It comes after
+        `unit`, the encoder's own option of that name before it; without `unit` they are the same.
+        By the same measure 1 is better than 3: .889 against .868.
       bank: at most so many vectors, drawn at random from all of them, go on to the coreset or the
         bank; None: all. More are better: .881 with 2,000, .889 with 5,000, .893 with 20,000.
       coreset: share of the vectors that is kept, chosen greedily so that none is far from those
@@ -169,10 +169,7 @@ class MemoryBank(Untrained):
             maps = [
                 m / jnp.maximum(jnp.linalg.norm(m, axis=-1, keepdims=True), 1e-12) for m in maps
             ]
-        window = (self.neighbourhood, self.neighbourhood)
-        return align(
-            [nn.avg_pool(m, window, padding="SAME", count_include_pad=False) for m in maps]
-        )
+        return align([average_neighbourhood(m, self.neighbourhood) for m in maps])
 
     def _score(self, bank: jax.Array, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Score the patches f[h, w, c] of one image: a map f[h, w] and a score f[]."""

@@ -2,7 +2,8 @@
 
 from jaxflow.encoders.encoder import Encoder
 from jaxflow.encoders.function import function_encoder
-from jaxflow.encoders.registry import ENCODERS, EncoderSpec, load_encoder
+from jaxflow.encoders.neighbourhood import average_neighbourhood
+from jaxflow.encoders.registry import ENCODERS, EncoderSpec, load_encoder, options_of
 from jaxflow.encoders.weights import WeightsUnavailable
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "Encoder",
     "EncoderSpec",
     "WeightsUnavailable",
+    "average_neighbourhood",
     "function_encoder",
     "load_encoder",
+    "options_of",
 ]

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxflow.encoders.transformer import Mlp, TransformerBlock, layer_norm, split_heads
+from jaxflow.encoders.transformer import Mlp, Rotation, TransformerBlock, layer_norm, split_heads
 
 
 class HeadMix(nn.Module):
@@ -50,7 +50,7 @@ class CaiTBlock(TransformerBlock):
     arrays: ClassVar = (("gamma_1",), ("gamma_2",))
 
     @nn.compact
-    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def __call__(self, x: jax.Array, rotation: Rotation) -> tuple[jax.Array, None]:
         """Return the new tokens, f[b, n, dim], as the carry of a scan."""
         ones = nn.initializers.ones
         gamma_1 = self.param("gamma_1", ones, x.shape[-1:]).astype(self.dtype)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxflow.encoders.transformer import Mlp, TransformerBlock, layer_norm, split_heads
+from jaxflow.encoders.transformer import Mlp, Rotation, TransformerBlock, layer_norm, split_heads
 
 
 class Attention(nn.Module):
@@ -30,7 +30,7 @@ class DeiTBlock(TransformerBlock):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def __call__(self, x: jax.Array, rotation: Rotation) -> tuple[jax.Array, None]:
         """Return the new tokens, f[b, n, dim], as the carry of a scan."""
         attention = Attention(self.heads, self.dtype, name="attn")
         x = x + attention(layer_norm(self.dtype, "norm1")(x))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxflow.encoders.module import Features
+from jaxflow.encoders.neighbourhood import average_neighbourhood
 from jaxflow.errors import InputError
 
 
@@ -32,6 +33,11 @@ class Encoder:
       input_size: default side of the (square) input, pixels.
       size_multiple: what both sides of the input must be divisible by.
       commit: of the hub's repository that the weights came from; None elsewhere.
+      neighbourhood: side of the square that each map is averaged over around each position, odd;
+        1: none. See `average_neighbourhood`.
+
+    Raises:
+      InputError: if the neighbourhood is not odd and positive.
     """
 
     name: str
@@ -46,6 +52,14 @@ class Encoder:
     input_size: int
     size_multiple: int = 1
     commit: str | None = None
+    neighbourhood: int = 1
+
+    def __post_init__(self):
+        side = self.neighbourhood
+        if isinstance(side, bool) or not isinstance(side, int) or side < 1 or side % 2 == 0:
+            raise InputError(
+                f"encoder {self.name}: neighbourhood must be odd and positive, got {side!r}"
+            )
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -58,7 +72,9 @@ class Encoder:
         return self.module.strides
 
     def __call__(self, variables: Any, images: jax.Array | np.ndarray) -> tuple[jax.Array, ...]:
-        """Give the feature maps of images: standardize (x / 255 - mean) / std, then the module.
+        """Give the feature maps of images.
+
+        Standardize, (x / 255 - mean) / std, run the module, average over the neighbourhood.
 
         Args:
           variables: `self.variables`, or a copy of them placed or replicated elsewhere.
@@ -80,7 +96,7 @@ class Encoder:
         x = jnp.asarray(images).astype(jnp.promote_types(dtype, jnp.float32))
         x = x * jnp.asarray(scale, x.dtype) + jnp.asarray(offset, x.dtype)
         maps: Any = self.module.apply(variables, x.astype(dtype))
-        return tuple(m.astype(jnp.float32) for m in maps)
+        return tuple(average_neighbourhood(m.astype(jnp.float32), self.neighbourhood) for m in maps)
 
     @functools.cached_property
     def compiled(self) -> Callable[..., tuple[jax.Array, ...]]:

@@ -82,25 +82,26 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """A linear layer with a bias."""
+    """A linear layer."""
 
     name: str
+    has_bias: bool = True
 
     def keys(self) -> tuple[str, ...]:
         """List the PyTorch keys that are read."""
-        return (f"{self.name}.weight", f"{self.name}.bias")
+        return (f"{self.name}.weight", f"{self.name}.bias")[: 1 + self.has_bias]
 
     def shapes(self, leaves: Leaves) -> dict[str, Shape]:
         """Give the PyTorch shape of each key."""
         c_in, c_out = leaves["kernel"].shape
-        return {f"{self.name}.weight": (c_out, c_in), f"{self.name}.bias": (c_out,)}
+        return dict(zip(self.keys(), ((c_out, c_in), (c_out,)), strict=False))
 
     def build(self, tensors: Tensors) -> dict[str, np.ndarray]:
         """Transpose the weight."""
-        return {
-            "kernel": _float32(tensors[f"{self.name}.weight"].T),
-            "bias": _float32(tensors[f"{self.name}.bias"]),
-        }
+        built = {"kernel": _float32(tensors[f"{self.name}.weight"].T)}
+        if self.has_bias:
+            built["bias"] = _float32(tensors[f"{self.name}.bias"])
+        return built
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,7 +42,8 @@ class FeatureModule(nn.Module, abc.ABC):
 
     What a stage number means, for every encoder:
       ResNet: 1 to 4, the residual stages (PyTorch's layer1 to layer4).
-      MobileNetV3: 1 to 7, the groups of blocks of equal width (timm's blocks.0 to blocks.6).
+      MobileNetV3, EfficientNet: 1 to 7, the groups of blocks of equal width (timm's blocks.0 to
+        blocks.6); those before a stride, 1, 2, 3, 5 and 7, are timm's `feature_info`.
       Transformers: 0 to depth - 1, the map after that block (timm's blocks.N), final norm applied.
     """
 

@@ -52,7 +52,7 @@ def _draw(seed: int, path: tuple[Any, ...], shape: tuple[int, ...]) -> np.ndarra
     leaf = path[-1].key
     if leaf == "bias":
         return np.zeros(shape, np.float32)
-    if leaf in ("scale", "gamma_1", "gamma_2"):
+    if leaf in ("scale", "gamma", "gamma_1", "gamma_2"):
         return np.ones(shape, np.float32)
     noise = np.random.default_rng([seed, zlib.crc32(name.encode())])
     # A stacked kernel has its blocks on a leading axis, which is no fan-in.

@@ -11,13 +11,16 @@ import jax.numpy as jnp
 
 from jaxflow.encoders.cait import CaiTBlock
 from jaxflow.encoders.deit import DeiTBlock
+from jaxflow.encoders.dinov2 import DINOv2Block
+from jaxflow.encoders.dinov3 import DINOv3Block
+from jaxflow.encoders.efficientnet import efficientnet
 from jaxflow.encoders.encoder import Encoder
 from jaxflow.encoders.layout import build_params, torch_shapes
 from jaxflow.encoders.mobilenetv3 import MobileNetV3
 from jaxflow.encoders.module import FeatureModule
 from jaxflow.encoders.random_weights import random_variables
 from jaxflow.encoders.resnet import BasicBlock, Bottleneck, ResNet
-from jaxflow.encoders.transformer import PATCH, VisionTransformer
+from jaxflow.encoders.transformer import VisionTransformer
 from jaxflow.encoders.weights import find_weights, read_tensors
 from jaxflow.errors import InputError, suggest
 
@@ -122,8 +125,8 @@ def _deit(name: str, *, input_size: int, dim: int, heads: int) -> EncoderSpec:
         build=functools.partial(
             VisionTransformer,
             block=DeiTBlock,
-            grid=input_size // PATCH,
-            prefix_tokens=("cls_token", "dist_token"),
+            grid=input_size // 16,
+            prefix_tokens=(("cls_token", 1), ("dist_token", 1)),
             dim=dim,
             heads=heads,
         ),
@@ -131,7 +134,7 @@ def _deit(name: str, *, input_size: int, dim: int, heads: int) -> EncoderSpec:
         default_stages=(7,),
         tags=("fb_in1k",),
         input_size=input_size,
-        size_multiple=PATCH,
+        size_multiple=16,
         head_keys=("head.", "head_dist."),
     )
 
@@ -144,7 +147,7 @@ def _cait(
         build=functools.partial(
             VisionTransformer,
             block=CaiTBlock,
-            grid=input_size // PATCH,
+            grid=input_size // 16,
             dim=dim,
             heads=heads,
         ),
@@ -152,9 +155,74 @@ def _cait(
         default_stages=(block,),
         tags=("fb_dist_in1k",),
         input_size=input_size,
-        size_multiple=PATCH,
+        size_multiple=16,
         # The class token meets the patches only in blocks of its own, after all of these.
         head_keys=("cls_token", "blocks_token_only.", "head."),
+    )
+
+
+# Width, heads and depth by the size in timm's names.
+_DINO_SIZES = {"small": (384, 6, 12), "base": (768, 12, 12), "large": (1024, 16, 24)}
+
+
+def _dinov2(size: str, *, registers: int = 0) -> EncoderSpec:
+    dim, heads, depth = _DINO_SIZES[size]
+    infix = f"_reg{registers}" if registers else ""
+    return EncoderSpec(
+        f"vit_{size}_patch14{infix}_dinov2",
+        build=functools.partial(
+            VisionTransformer,
+            block=DINOv2Block,
+            patch=14,
+            grid=518 // 14,
+            prefix_tokens=(("cls_token", 1), *([("reg_token", registers)] if registers else [])),
+            prefix_positions=not registers,
+            dim=dim,
+            heads=heads,
+        ),
+        stages=tuple(range(depth)),
+        # The last, whose final norm it is; AnomalyDINO (arXiv 2405.14529) reads it too.
+        default_stages=(depth - 1,),
+        tags=("lvd142m",),
+        input_size=518,
+        size_multiple=14,
+        head_keys=("mask_token",),
+    )
+
+
+def _dinov3(size: str) -> EncoderSpec:
+    dim, heads, depth = _DINO_SIZES[size]
+    return EncoderSpec(
+        f"vit_{size}_patch16_dinov3",
+        build=functools.partial(
+            VisionTransformer,
+            block=DINOv3Block,
+            grid=None,
+            prefix_tokens=(("cls_token", 1), ("reg_token", 4)),
+            dim=dim,
+            heads=heads,
+        ),
+        stages=tuple(range(depth)),
+        default_stages=(depth - 1,),
+        tags=("lvd1689m",),
+        input_size=256,
+        size_multiple=16,
+        head_keys=("mask_token",),
+    )
+
+
+def _efficientnet(name: str, tags: tuple[str, ...], input_size: int) -> EncoderSpec:
+    width, depth = {"b4": (1.4, 1.8), "b5": (1.6, 2.2)}[name[-2:]]
+    return EncoderSpec(
+        name,
+        build=functools.partial(
+            efficientnet, width=width, depth=depth, tensorflow=name.startswith("tf_")
+        ),
+        stages=(1, 2, 3, 4, 5, 6, 7),
+        default_stages=(2, 3, 5),
+        tags=tags,
+        input_size=input_size,
+        head_keys=("conv_head.", "bn2.", "classifier."),
     )
 
 
@@ -173,6 +241,9 @@ _TIMM = (
     _deit("deit_tiny_distilled_patch16_224", input_size=224, dim=192, heads=3),
     _cait("cait_m48_448", input_size=448, depth=48, block=40, dim=768, heads=16),
     _cait("cait_xxs24_224", input_size=224, depth=24, block=20, dim=192, heads=4),
+    *(_dinov2(size) for size in _DINO_SIZES),
+    *(_dinov2(size, registers=4) for size in _DINO_SIZES),
+    *(_dinov3(size) for size in _DINO_SIZES),
     EncoderSpec(
         "mobilenetv3_large_100",
         build=MobileNetV3,
@@ -182,16 +253,28 @@ _TIMM = (
         input_size=256,
         head_keys=("conv_head.", "classifier."),
     ),
+    _efficientnet("efficientnet_b4", ("ra2_in1k",), 320),
+    _efficientnet("efficientnet_b5", ("sw_in12k_ft_in1k", "sw_in12k"), 448),
+    # Not ap_in1k, trained with another mean and std.
+    _efficientnet("tf_efficientnet_b4", ("ns_jft_in1k", "aa_in1k", "in1k"), 380),
+    _efficientnet("tf_efficientnet_b5", ("ns_jft_in1k", "ra_in1k", "aa_in1k", "in1k"), 456),
 )
 # Name -> what makes the encoder; what can be chosen are its parameters.
 ENCODERS: dict[str, Callable[..., Encoder]] = {spec.name: spec for spec in _TIMM}
 
 
-def load_encoder(name: str, **options: Any) -> Encoder:
+def options_of(name: str) -> set[str]:
+    """Give the names of what `load_encoder` takes for an encoder: its own, and those of all."""
+    return {*inspect.signature(ENCODERS[name]).parameters, "neighbourhood"}
+
+
+def load_encoder(name: str, *, neighbourhood: int = 1, **options: Any) -> Encoder:
     """Load a frozen encoder.
 
     Args:
       name: a key of `ENCODERS`.
+      neighbourhood: side of the square that each map is averaged over around each position, odd;
+        1: none (PatchCore: 3). Every encoder takes it.
       **options: what it takes: timm's encoders `stages`, `weights`, `tag`, `revision`, `seed` and
         `dtype` (see `EncoderSpec.__call__`), one from outside its own.
 
@@ -200,7 +283,8 @@ def load_encoder(name: str, **options: Any) -> Encoder:
 
     Raises:
       WeightsUnavailable: the hub's weights are neither cached nor reachable.
-      InputError: no such encoder, option, stage or tag; weights that are not this encoder's.
+      InputError: no such encoder, option, stage or tag; a neighbourhood that is not odd; weights
+        that are not this encoder's.
 
     Example:
       >>> encoder = load_encoder("resnet18", weights="random")
@@ -209,14 +293,16 @@ def load_encoder(name: str, **options: Any) -> Encoder:
     """
     if name not in ENCODERS:
         raise InputError(f"encoder {name!r}: does not exist, expected one of {', '.join(ENCODERS)}")
-    known = inspect.signature(ENCODERS[name]).parameters
+    if "neighbourhood" in inspect.signature(ENCODERS[name]).parameters:
+        raise InputError(f"encoder {name}: every encoder takes neighbourhood; rename its own")
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise InputError(f"encoder {name}: no option {option!r}; {suggest(option, known)}")
     encoder = ENCODERS[name](**options)
     if not isinstance(encoder, Encoder):
         raise InputError(f"encoder {name}: its entry must return an Encoder, got {encoder!r}")
-    return encoder
+    return dataclasses.replace(encoder, neighbourhood=neighbourhood)
 
 
 def parameter_shapes(module: FeatureModule, input_size: int) -> Any:

@@ -10,14 +10,19 @@ from jaxflow.encoders.layout import Conv, Layout
 from jaxflow.encoders.module import FeatureModule
 
 
-def conv(features: int, size: int, stride: int, dtype: Any, name: str) -> nn.Conv:
-    """Make a convolution with PyTorch's symmetric padding, size // 2 on every side."""
+def conv(
+    features: int, size: int, stride: int, dtype: Any, name: str, same: bool = False
+) -> nn.Conv:
+    """Make a convolution padded by size // 2 on every side, as PyTorch's; `same`: as TensorFlow's.
+
+    With a stride TensorFlow pads just what the last window lacks, the odd pixel after the image.
+    """
     pad = size // 2
     return nn.Conv(
         features,
         (size, size),
         strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
+        padding="SAME" if same else ((pad, pad), (pad, pad)),
         dtype=dtype,
         name=name,
     )

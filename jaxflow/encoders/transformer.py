@@ -1,4 +1,4 @@
-"""What DeiT and CaiT share: patches, position embeddings for any grid, blocks under `nn.scan`."""
+"""What the transformers share: patches, positions for any grid, blocks under `nn.scan`."""
 
 from typing import Any, ClassVar
 
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxflow.encoders.layout import Array, Conv, Dense, LayerNorm, Layout, Source, Stacked
 from jaxflow.encoders.module import FeatureModule
 
-PATCH = 16
+# What blocks are told of the places of their tokens: None, or cosines and sines (see `dinov3`).
+Rotation = Any
 
 
 class TransformerBlock(nn.Module):
@@ -32,16 +33,28 @@ class TransformerBlock(nn.Module):
     )
     norms: ClassVar[tuple[tuple[str, ...], ...]] = (("norm1",), ("norm2",))
     arrays: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    # Those of `dense` that have no bias.
+    unbiased: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    # Of its layer norms, and of the one after the last block.
+    epsilon: ClassVar[float] = 1e-6
 
-    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def __call__(self, x: jax.Array, rotation: Rotation) -> tuple[jax.Array, None]:
         """Return the new tokens, f[b, n, dim], as the carry of a scan."""
         raise NotImplementedError
+
+    @classmethod
+    def rotation(cls, prefix: int, height: int, width: int, head_dim: int) -> Rotation:
+        """Give what every block is told of the places of the prefix and of the patches."""
+        return None
 
     @classmethod
     def sources(cls, prefix: str) -> dict[tuple[str, ...], Source]:
         """Tell where the parameters of one block lie; the prefix is timm's, with its last dot."""
         return {
-            **{path: Dense(prefix + ".".join(path)) for path in cls.dense},
+            **{
+                path: Dense(prefix + ".".join(path), has_bias=path not in cls.unbiased)
+                for path in cls.dense
+            },
             **{path: LayerNorm(prefix + ".".join(path)) for path in cls.norms},
             **{path: Array(prefix + ".".join(path)) for path in cls.arrays},
         }
@@ -61,9 +74,9 @@ class Mlp(nn.Module):
         return nn.Dense(dim, dtype=self.dtype, name="fc2")(x)
 
 
-def layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
-    """Make a layer norm as timm's: epsilon 1e-6, the variance in two passes."""
-    return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
+def layer_norm(dtype: Any, name: str, epsilon: float = 1e-6) -> nn.LayerNorm:
+    """Make a layer norm as timm's: the variance in two passes."""
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
 def split_heads(qkv: jax.Array, heads: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -84,15 +97,20 @@ class VisionTransformer(FeatureModule):
       block: the kind of block.
       dim: width of the tokens.
       heads: attention heads.
-      grid: side of the grid of patches that the position embeddings were trained for.
-      prefix_tokens: names of the tokens before the patches, each with a position of its own.
+      grid: side of the grid of patches that the position embeddings were trained for; None: there
+        are none, the blocks know the positions.
+      prefix_tokens: name and number of the tokens before the patches; no map has them.
+      prefix_positions: whether each of those has a position embedding, before the patches'.
+      patch: side of a patch, pixels.
     """
 
     block: type[TransformerBlock] = TransformerBlock
     dim: int = 768
     heads: int = 12
-    grid: int = 24
-    prefix_tokens: tuple[str, ...] = ()
+    grid: int | None = 24
+    prefix_tokens: tuple[tuple[str, int], ...] = ()
+    prefix_positions: bool = True
+    patch: int = 16
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -102,16 +120,17 @@ class VisionTransformer(FeatureModule):
     @property
     def strides(self) -> tuple[int, ...]:
         """Input pixels along one side of one position of each map."""
-        return (PATCH,) * len(self.stages)
+        return (self.patch,) * len(self.stages)
 
     def layout(self) -> Layout:
         """Tell where each parameter lies in timm's weights file."""
         layout: Layout = {
             ("patch_embed",): Conv("patch_embed.proj", has_bias=True),
-            ("pos_embed",): Array("pos_embed"),
             ("norm",): LayerNorm("norm"),
-            **{(name,): Array(name) for name in self.prefix_tokens},
+            **{(name,): Array(name) for name, _ in self.prefix_tokens},
         }
+        if self.grid is not None:
+            layout["pos_embed",] = Array("pos_embed")
         for first, last in self._segments():
             members = [self.block.sources(f"blocks.{i}.") for i in range(first, last + 1)]
             for path in members[0]:
@@ -122,39 +141,45 @@ class VisionTransformer(FeatureModule):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """Return the maps of standardized images, f[b, h, w, 3]."""
-        height, width = x.shape[1] // PATCH, x.shape[2] // PATCH
+        height, width = x.shape[1] // self.patch, x.shape[2] // self.patch
         tokens = self._embed(x, height, width)
-        norm = layer_norm(self.dtype, "norm")
+        prefix = tokens.shape[1] - height * width
+        rotation = self.block.rotation(prefix, height, width, self.dim // self.heads)
+        norm = layer_norm(self.dtype, "norm", self.block.epsilon)
         maps = []
         for first, last in self._segments():
             scan = nn.scan(
                 self.block,
                 variable_axes={"params": 0},
                 split_rngs={"params": True},
+                in_axes=nn.broadcast,
                 length=last - first + 1,
             )
             name = _segment_name(first, last)
-            tokens, _ = scan(heads=self.heads, dtype=self.dtype, name=name)(tokens, None)
-            patches = norm(tokens)[:, len(self.prefix_tokens) :]
-            maps.append(patches.reshape(-1, height, width, self.dim))
+            tokens, _ = scan(heads=self.heads, dtype=self.dtype, name=name)(tokens, rotation)
+            maps.append(norm(tokens)[:, prefix:].reshape(-1, height, width, self.dim))
         return tuple(maps)
 
     def _embed(self, x: jax.Array, height: int, width: int) -> jax.Array:
         """Return the tokens of the prefix and of the patches, with their positions added."""
-        side = (PATCH, PATCH)
+        side = (self.patch, self.patch)
         patches = nn.Conv(
             self.dim, side, strides=side, padding="VALID", dtype=self.dtype, name="patch_embed"
         )(x).reshape(-1, height * width, self.dim)
         init = nn.initializers.normal(0.02)
         prefix = [
-            jnp.broadcast_to(self.param(name, init, (1, 1, self.dim)), (len(x), 1, self.dim))
-            for name in self.prefix_tokens
+            jnp.broadcast_to(self.param(name, init, (1, n, self.dim)), (len(x), n, self.dim))
+            for name, n in self.prefix_tokens
         ]
-        count = len(prefix)
-        positions = self.param("pos_embed", init, (1, count + self.grid**2, self.dim))
-        grid = resample_positions(positions[:, count:], self.grid, height, width)
+        if self.grid is None:
+            return jnp.concatenate([*prefix, patches], axis=1).astype(self.dtype)
+        count = sum(n for _, n in self.prefix_tokens)
+        embedded = count if self.prefix_positions else 0
+        positions = self.param("pos_embed", init, (1, embedded + self.grid**2, self.dim))
+        grid = resample_positions(positions[:, embedded:], self.grid, height, width)
+        before = jnp.pad(positions[:, :embedded], ((0, 0), (0, count - embedded), (0, 0)))
         tokens = jnp.concatenate([*prefix, patches], axis=1)
-        return (tokens + jnp.concatenate([positions[:, :count], grid], axis=1)).astype(self.dtype)
+        return (tokens + jnp.concatenate([before, grid], axis=1)).astype(self.dtype)
 
     def _segments(self) -> list[tuple[int, int]]:
         firsts = (0, *(stage + 1 for stage in self.stages))

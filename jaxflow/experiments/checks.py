@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from jaxflow.detectors import DETECTORS
-from jaxflow.encoders import ENCODERS
+from jaxflow.encoders import ENCODERS, options_of
 from jaxflow.errors import InputError, suggest
 from jaxflow.experiments.choices import CHOICES
 from jaxflow.experiments.config import default_config
@@ -124,7 +124,7 @@ def _check_options(config: ml_collections.ConfigDict) -> None:
     """Check that options of the encoder, the detector and its flow are parameters of theirs."""
     encoder, model = config.encoder, config.model
     taken = {
-        "encoder": (encoder.name, parameters_of(ENCODERS[encoder.name])),
+        "encoder": (encoder.name, options_of(encoder.name)),
         "model": (model.detector, set().union(*map(parameters_of, parts_of(model)))),
     }
     for section, (part, parameters) in taken.items():

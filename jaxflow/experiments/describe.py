@@ -18,6 +18,7 @@ def protocol(experiment: Experiment) -> dict[str, object]:
         "input size": "{} x {}".format(*recipe.size),
         "augmentation": experiment.about["config"]["data"]["augmentation"],
         "encoder": f"{encoder.name}, stages {list(encoder.stages)}, tag {encoder.tag or 'unknown'}",
+        "neighbourhood of the encoder's maps": encoder.neighbourhood,
         "encoder weights SHA-256": encoder.sha256 or "random weights",
         "encoder weights commit": encoder.commit or "not from the hub",
         "detector": detector.describe(),

@@ -23,6 +23,23 @@ COUNTS = {
     ("cait_xxs24_224", (20,)): 9_536_712,
     ("mobilenetv3_large_100", (3, 5, 6)): 2_805_192,
     ("mobilenetv3_large_100", (7,)): 2_959_752,
+    ("vit_small_patch14_dinov2", (11,)): 22_056_192,
+    ("vit_small_patch14_dinov2", (3,)): 7_854_336,
+    ("vit_base_patch14_dinov2", (11,)): 86_579_712,
+    ("vit_large_patch14_dinov2", (23,)): 304_367_616,
+    ("vit_small_patch14_reg4_dinov2", (11,)): 22_057_344,
+    ("vit_base_patch14_reg4_dinov2", (11,)): 86_582_016,
+    ("vit_large_patch14_reg4_dinov2", (23,)): 304_370_688,
+    ("vit_small_patch16_dinov3", (11,)): 21_586_944,
+    ("vit_small_patch16_dinov3", (3,)): 7_394_304,
+    ("vit_base_patch16_dinov3", (11,)): 85_641_216,
+    ("vit_large_patch16_dinov3", (23,)): 303_079_424,
+    ("efficientnet_b4", (2, 3, 5)): 3_611_656,
+    ("efficientnet_b4", (7,)): 16_681_408,
+    ("efficientnet_b5", (7,)): 27_203_792,
+    ("tf_efficientnet_b4", (2, 3, 5)): 3_611_656,
+    ("tf_efficientnet_b5", (2, 3, 5)): 5_345_096,
+    ("tf_efficientnet_b5", (7,)): 27_203_792,
 }
 
 

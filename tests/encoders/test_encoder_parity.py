@@ -6,6 +6,12 @@ import pytest
 
 from jaxflow.encoders import ENCODERS, load_encoder
 
+
+def blocks(first, last):
+    return tuple(f"blocks.{i}." for i in range(first, last))
+
+
+EFFICIENTNET = (*blocks(4, 7), "conv_head.", "bn2.", "classifier.")
 # What is not read need not be drawn: it only costs time.
 CASES = {
     "resnet18": (),
@@ -15,6 +21,11 @@ CASES = {
     "deit_tiny_other_size": (),
     "cait_xxs24": (),
     "cait_xxs24_other_size": (),
+    "dinov2_small": blocks(3, 12),
+    "dinov2_small_reg4": blocks(2, 12),
+    "dinov3_small": blocks(3, 12),
+    "efficientnet_b4": EFFICIENTNET,
+    "tf_efficientnet_b5": EFFICIENTNET,
 }
 
 

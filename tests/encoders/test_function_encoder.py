@@ -55,7 +55,7 @@ def test_an_entry_takes_its_own_options(monkeypatch):
     assert load_encoder("pooled", scale=2.0).sha256 == make(2.0).sha256
     with pytest.raises(InputError, match=r"no option 'scales'; did you mean scale\?"):
         load_encoder("pooled", scales=2.0)
-    with pytest.raises(InputError, match="no option 'weights'; it takes scale"):
+    with pytest.raises(InputError, match="no option 'weights'; it takes neighbourhood, scale"):
         load_encoder("pooled", weights="random")
 
 
