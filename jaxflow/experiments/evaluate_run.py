@@ -24,7 +24,7 @@ from jaxflow.files import check_writable
 from jaxflow.model import Evaluated, Model, Selection
 from jaxflow.reports.run_report import Shown, write_run_report
 from jaxflow.reports.tables import SAME, ResultRow
-from jaxflow.training import KeptFeatures, encoded, read_checkpoints, run_passes
+from jaxflow.training import KeptFeatures, encoded, learn_after, read_checkpoints, run_passes
 
 _AS_TRAINED = Decision()
 # The end of a score's name that has seen the test set: the public code's choice of the maxima.
@@ -183,15 +183,17 @@ def _oracle(
     """Return the checkpoint whose image AUROC on the test set is highest: not a result."""
     detector, recipe = model.detector, experiment.recipe
     scorer = Scorer(detector, model.batch_size)  # One for all checkpoints: it compiles once.
-    normal = None
+    train, validation = experiment.dataset.train, experiment.dataset.validation
     if detector.after:
-        train = experiment.dataset.train
-        normal = KeptFeatures(detector.encoder, train, recipe.size, recipe.feature_memory)
+        kept = [
+            KeptFeatures(detector.encoder, split, recipe.size, recipe.feature_memory).in_batches
+            for split in (train, validation)
+        ]
+        normal, held_out = kept[0], kept[1] if len(validation) else None
     best, best_auroc = None, -1.0
     for step, variables in read_checkpoints(detector, recipe, workdir):
-        if normal is not None:
-            learned = run_passes(detector.after, {"oracle": variables}, normal.in_batches())
-            variables = learned["oracle"]
+        if detector.after:
+            variables = learn_after(detector, {"oracle": variables}, normal, held_out)["oracle"]
         placed = scorer.place({"oracle": variables})
         scores = [
             scorer(placed, images[valid])["oracle"][score].anomaly_score

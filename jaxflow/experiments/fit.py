@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxflow.data.example import AnomalyDataset
+from jaxflow.data.example import AnomalyDataset, Split
 from jaxflow.data.pipeline import read_in_batches
 from jaxflow.detectors import Detector
 from jaxflow.detectors.scorer import Scorer
@@ -23,6 +23,7 @@ from jaxflow.training import (
     create_state,
     encoded,
     keep_features,
+    learn_after,
     make_trainer,
     read_selections,
     run_passes,
@@ -73,7 +74,7 @@ def fit(
     recipe = recipe or Recipe(**options)
     with _folder(workdir) as folder:
         features = keep_features(detector, dataset, recipe, say)
-        normal = _maps(detector, dataset, recipe) if features is None else features.in_batches
+        normal = _maps(detector, dataset.train, recipe) if features is None else features.in_batches
         drawn = detector.init(jax.random.key(recipe.seed), recipe.size)
         variables = run_passes(detector.before, {"last": drawn}, normal())["last"]
         trained = {"last": Trained(0, variables)}
@@ -81,7 +82,10 @@ def fit(
             trainer = make_trainer(detector, dataset, features, recipe, folder, say, signals)
             trainer.run(create_state(variables, recipe.optimizer, recipe.seed))
             trained = read_selections(detector, recipe, folder, say)
-    trained = _learned(detector, dataset, recipe, trained, normal)
+    held_out = _maps(detector, dataset.validation, recipe) if len(dataset.validation) else None
+    variables_of = {name: each.variables for name, each in trained.items()}
+    learned = learn_after(detector, variables_of, normal, held_out)
+    trained = {name: Trained(each.step, learned[name]) for name, each in trained.items()}
     return Model(
         detector,
         _calibrated(detector, dataset, recipe, trained, score_batch_size, quantiles),
@@ -102,26 +106,9 @@ def _folder(workdir: str | Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _maps(detector: Detector, dataset: AnomalyDataset, recipe: Recipe) -> Callable[[], Batches]:
-    """Return what computes the feature maps of the training images anew, batch by batch."""
-    return functools.partial(encoded, detector.encoder, dataset.train, recipe.size)
-
-
-def _learned(
-    detector: Detector,
-    dataset: AnomalyDataset,
-    recipe: Recipe,
-    trained: Mapping[str, Trained],
-    normal: Callable[[], Batches],
-) -> dict[str, Trained]:
-    """Add what the detector learns with its trained variables."""
-    variables = {name: each.variables for name, each in trained.items()}
-    variables = run_passes(detector.after, variables, normal(), held_out=False)
-    held_out = normal()
-    if len(dataset.validation):
-        held_out = encoded(detector.encoder, dataset.validation, recipe.size)
-    variables = run_passes(detector.after, variables, held_out, held_out=True)
-    return {name: Trained(each.step, variables[name]) for name, each in trained.items()}
+def _maps(detector: Detector, split: Split, recipe: Recipe) -> Callable[[], Batches]:
+    """Return what computes the feature maps of a split at every call, batch by batch."""
+    return functools.partial(encoded, detector.encoder, split, recipe.size)
 
 
 def _calibrated(

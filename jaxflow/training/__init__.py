@@ -5,7 +5,7 @@ from jaxflow.training.checkpoints import Checkpoint, Checkpoints
 from jaxflow.training.features import KeptFeatures, encoded
 from jaxflow.training.loop import Schedule, Trainer
 from jaxflow.training.optimizers import OPTIMIZERS, separately
-from jaxflow.training.passes import run_passes
+from jaxflow.training.passes import learn_after, run_passes
 from jaxflow.training.rates import RATES
 from jaxflow.training.recipe import (
     FOLDERS,
@@ -35,6 +35,7 @@ __all__ = [
     "Recipe",
     "Trained",
     "keep_features",
+    "learn_after",
     "make_step",
     "make_trainer",
     "read_checkpoints",

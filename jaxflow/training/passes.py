@@ -1,11 +1,12 @@
 """Run a detector's passes over the feature maps of normal images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxflow.detectors import Pass, Variables
+from jaxflow.detectors import Detector, Pass, Variables
 
 
 def run_passes(
@@ -40,3 +41,24 @@ def run_passes(
         for each, carry in zip(passes, found, strict=True):
             learned[name] = each.finish(learned[name], carry)
     return learned
+
+
+def learn_after(
+    detector: Detector,
+    selections: Mapping[str, Variables],
+    normal: Callable[[], Iterable[Any]],
+    held_out: Callable[[], Iterable[Any]] | None,
+) -> dict[str, Variables]:
+    """Run all passes after training, each over the images that it looks at.
+
+    Args:
+      detector: trained.
+      selections: name -> variables.
+      normal: gives the batches of the training images, as `run_passes` takes them.
+      held_out: those of the held-out images; None: there are none, and the training images serve.
+
+    Returns:
+      name -> variables with what was learned.
+    """
+    learned = run_passes(detector.after, selections, normal())
+    return run_passes(detector.after, learned, (held_out or normal)(), held_out=True)
