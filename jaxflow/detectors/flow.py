@@ -116,10 +116,8 @@ class FlowDetector:
             )
         constants = dict(variables.get("constants", {}))
         for name, score in self._relative.items():
-            of_latents = functools.partial(_of_images, self, score)
-            shapes = jax.eval_shape(
-                lambda *a, f=of_latents, s=score: _reduce(s, f(*a)), variables, maps
-            )
+            of_image = jax.eval_shape(functools.partial(_of_images, self, score), variables, maps)
+            shapes = jax.eval_shape(functools.partial(_reduce, score), of_image)
             constants[name] = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
         return {**variables, "constants": constants}
 

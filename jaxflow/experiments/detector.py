@@ -183,6 +183,7 @@ def reported_scores(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 
 def asked_scores(config: ml_collections.ConfigDict) -> list[str]:
     """Return the scores that a config names: the one that decides, and those besides."""
-    text = config.evaluation.scores
-    besides = list(DETECTORS[config.model.detector].meanings) if text == "all" else text.split(",")
+    besides = [name.strip() for name in config.evaluation.scores.split(",")]
+    if besides == ["all"]:
+        besides = list(DETECTORS[config.model.detector].meanings)
     return [deciding_score(config), *filter(None, besides)]

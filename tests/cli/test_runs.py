@@ -115,6 +115,26 @@ def test_evaluating_an_unfinished_run_says_how_to_finish_it(mistake, trained_cop
     assert "the same train command goes on" in mistake("evaluate", f"--workdir={trained_copy}")
 
 
+@pytest.mark.parametrize("score", ["nll-calibrated-top", "cflow"])
+def test_an_only_checkpoint_is_the_oracle_with_the_figures_of_the_run(
+    command, config_file, tmp_path, score
+):
+    where = f"--workdir={tmp_path / 'run'}"
+    options = ["--config.training.epochs=1", "--config.training.keep_all=True"]
+    options += [f"--config.evaluation.score={score}", "--config.evaluation.scores=volume, nll-top"]
+    outcome = command("train", f"--config={config_file}", where, *options)
+    assert outcome.code == 0, outcome
+    outcome = command("evaluate", where, "--oracle", "--pictures=0")
+    assert outcome.code == 0, outcome
+    rows = json.loads((tmp_path / "run/evaluation/metrics.json").read_text())["results"]
+    of_run, of_oracle = (
+        {row["score"]: row["metrics"]["image_average_precision"] for row in rows if each(row)}
+        for each in (lambda row: not row["oracle"], lambda row: row["oracle"])
+    )
+    assert of_run == of_oracle
+    assert {score, "volume", "nll-top"} < of_run.keys()
+
+
 def test_the_oracle_needs_all_checkpoints(mistake, trained):
     line = mistake("evaluate", f"--workdir={trained[0]}", "--oracle")
     assert "--config.training.keep_all=True" in line
