@@ -4,8 +4,9 @@ python -m jaxflow.train --config=configs/glow_resnet18.py --workdir=runs/screw \
     --config.data.category=screw --config.data.data_dir=PATH
 python -m jaxflow.evaluate --workdir=runs/screw
 
-FastFlow with Glow's affine and linear maps in place of its own, and nothing else changed: the
-difference from `fastflow_resnet18.py` is what those are worth. Nobody has published figures for it.
+`fastflow_resnet18.py` with an ActNorm and a learned linear map in each step, where FastFlow has an
+affine map and a fixed permutation. As in Glow, every coupling starts as the identity. Nobody has
+published figures for it.
 The ActNorms start from the first 32 normal images.
 """
 

@@ -1,11 +1,11 @@
-r"""A score of your own: the channel whose latent is farthest from normal, and it alone.
+r"""A score of your own: the largest latent of all channels.
 
     python -m jaxflow.train --config=configs/quickstart.py --workdir=runs/worst \
         --plugin=examples/worst_channel_score.py --config.evaluation.score=worst_channel
     python -m jaxflow.evaluate --workdir=runs/worst --plugin=examples/worst_channel_score.py
 
 A defect that shows in one channel of many moves their mean little. The report shows the score
-beside the others; "worst_channel-calibrated" and "worst_channel-top" are there too.
+beside the others. The names "worst_channel-calibrated" and "worst_channel-top" can be given too.
 """
 
 import jax.numpy as jnp

@@ -54,7 +54,7 @@ def load_dataset(
       data_dir: folder of the images as downloaded; unused by `textures`.
       category: one of those that the data set has; sets with only one need none.
       validation_fraction: part of the normal training images to hold out, in [0, 1); at least one
-        image unless 0. A set that has validation images of its own keeps these, whatever it is.
+        image unless 0. Not used where the set has its own validation images.
       seed: of the choice of held-out images.
       cache_dir: where to keep prepared data; TFDS_DATA_DIR, else ~/tensorflow_datasets, by default.
       **options: what the data set's `list_records` takes besides, such as the sizes of `textures`

@@ -48,9 +48,9 @@ def evaluate_scores(
 
     Returns:
       metrics: image_ and pixel_ auroc, average_precision, f1_max, f1_max_threshold, threshold,
-        fpr_at_threshold and tpr_at_threshold, pixel_aupro and pixel_aupimo; of several kinds of
-        defect each alone against all normal images, image_auroc/KIND and pixel_aupimo/KIND; what
-        cannot be computed is absent.
+        fpr_at_threshold and tpr_at_threshold, pixel_aupro and pixel_aupimo. Where there are
+        several kinds of defect, also image_auroc/KIND and pixel_aupimo/KIND: the images of one kind
+        against all normal images. What cannot be computed is absent.
       skipped: for each absent metric, the reason.
 
     Raises:

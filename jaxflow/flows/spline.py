@@ -11,7 +11,7 @@ from jaxflow.flows.arguments import check_count, check_positive
 
 @dataclasses.dataclass(frozen=True)
 class RationalQuadraticSpline:
-    """Map every channel by a spline of its own inside [-bound, bound], and not at all outside.
+    """Map every channel by its own spline inside [-bound, bound]; outside, values stay as they are.
 
     With k the bin of b, w, h its width and height, s = h / w, d_0, d_1 the slopes at its ends, and
     `xi = (b - left) / w`:

@@ -164,7 +164,7 @@ def _results(rows: Sequence[ResultRow], names: Mapping[str, str], caption: str) 
 
 
 def _by_defect(rows: Sequence[ResultRow]) -> str:
-    """Return the table of what each kind of defect gives alone, a row for each."""
+    """Return the table of the metrics of each kind of defect: a row for each score and kind."""
     kinds = sorted({name.partition("/")[2] for row in rows for name in row.metrics if "/" in name})
     apart = [
         replace(

@@ -13,7 +13,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3), np.uint8)
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     def make():
-        maps = lambda variables, x: (x[:, ::2, ::2], x[:, ::4, ::4, :2])  # noqa: E731
+        def maps(variables, x):
+            return x[:, ::2, ::2], x[:, ::4, ::4, :2]
+
         return function_encoder("small", maps, input_size=16)
 
     monkeypatch.setitem(ENCODERS, "small", make)
