@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxflow.flows.arguments import check_count
+from jaxflow.flows.resize import interpolation
 
 
 def align(maps: Sequence[jax.Array]) -> jax.Array:
@@ -41,8 +42,8 @@ def upsample(maps: jax.Array, size: tuple[int, int], align_corners: bool = False
     """
     for name, length in zip(("height", "width"), size, strict=True):
         check_count(name, length)
-    rows = _interpolation(maps.shape[1], size[0], align_corners).astype(maps.dtype)
-    columns = _interpolation(maps.shape[2], size[1], align_corners).astype(maps.dtype)
+    rows = interpolation(maps.shape[1], size[0], align_corners).astype(maps.dtype)
+    columns = interpolation(maps.shape[2], size[1], align_corners).astype(maps.dtype)
     return jnp.einsum("Hh,bhw,Ww->bHW", rows, maps, columns, precision="highest")
 
 
@@ -79,20 +80,6 @@ def _gaussian(length: int, sigma: float) -> np.ndarray:
     from scipy import ndimage  # JAX brings SciPy; importing it takes most of a second.
 
     return ndimage.gaussian_filter1d(np.eye(length), sigma, axis=0)
-
-
-def _interpolation(source: int, target: int, align_corners: bool) -> np.ndarray:
-    """Return the f64[target, source] matrix of one-dimensional linear interpolation."""
-    if align_corners:
-        place = np.arange(target) * ((source - 1) / max(target - 1, 1))
-    else:
-        place = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
-    low = np.floor(place).astype(int)
-    high = np.minimum(low + 1, source - 1)
-    matrix = np.zeros((target, source))
-    np.add.at(matrix, (np.arange(target), low), 1.0 - (place - low))
-    np.add.at(matrix, (np.arange(target), high), place - low)
-    return matrix
 
 
 def check_smoothing(value: Any) -> None:

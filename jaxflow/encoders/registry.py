@@ -211,13 +211,17 @@ def _dinov3(size: str) -> EncoderSpec:
     )
 
 
-def _efficientnet(name: str, tags: tuple[str, ...], input_size: int) -> EncoderSpec:
-    width, depth = {"b4": (1.4, 1.8), "b5": (1.6, 2.2)}[name[-2:]]
+# Factors of width and depth.
+_EFFICIENTNETS = {"b4": (1.4, 1.8), "b5": (1.6, 2.2)}
+
+
+def _efficientnet(
+    size: str, tags: tuple[str, ...], input_size: int, *, tensorflow: bool = False
+) -> EncoderSpec:
+    width, depth = _EFFICIENTNETS[size]
     return EncoderSpec(
-        name,
-        build=functools.partial(
-            efficientnet, width=width, depth=depth, tensorflow=name.startswith("tf_")
-        ),
+        f"{'tf_' if tensorflow else ''}efficientnet_{size}",
+        build=functools.partial(efficientnet, width=width, depth=depth, tensorflow=tensorflow),
         stages=(1, 2, 3, 4, 5, 6, 7),
         default_stages=(2, 3, 5),
         tags=tags,
@@ -253,11 +257,11 @@ _TIMM = (
         input_size=256,
         head_keys=("conv_head.", "classifier."),
     ),
-    _efficientnet("efficientnet_b4", ("ra2_in1k",), 320),
-    _efficientnet("efficientnet_b5", ("sw_in12k_ft_in1k", "sw_in12k"), 448),
+    _efficientnet("b4", ("ra2_in1k",), 320),
+    _efficientnet("b5", ("sw_in12k_ft_in1k", "sw_in12k"), 448),
     # Not ap_in1k, trained with another mean and std.
-    _efficientnet("tf_efficientnet_b4", ("ns_jft_in1k", "aa_in1k", "in1k"), 380),
-    _efficientnet("tf_efficientnet_b5", ("ns_jft_in1k", "ra_in1k", "aa_in1k", "in1k"), 456),
+    _efficientnet("b4", ("ns_jft_in1k", "aa_in1k", "in1k"), 380, tensorflow=True),
+    _efficientnet("b5", ("ns_jft_in1k", "ra_in1k", "aa_in1k", "in1k"), 456, tensorflow=True),
 )
 # Name -> what makes the encoder; what can be chosen are its parameters.
 ENCODERS: dict[str, Callable[..., Encoder]] = {spec.name: spec for spec in _TIMM}

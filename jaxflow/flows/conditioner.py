@@ -1,6 +1,5 @@
 """Conditioners: the networks that read one half of the channels to transform the other."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,20 +63,58 @@ def join(a: jax.Array, condition: jax.Array | None) -> jax.Array:
     return jnp.concatenate([a, condition.astype(a.dtype)], axis=-1)
 
 
-def make_convolution(conditioner: Any) -> Callable[..., nn.Conv]:
-    """Return the maker of zero-padded convolutions with a conditioner's fields."""
-    return functools.partial(
-        nn.Conv,
-        kernel_size=(conditioner.kernel_size, conditioner.kernel_size),
-        padding="SAME",
-        dtype=conditioner.dtype,
-        param_dtype=conditioner.param_dtype,
-        precision=conditioner.precision,
-        conv_general_dilated=conv_general_dilated,
-    )
+class ConvNetwork(nn.Module):
+    """What the networks of zero-padded convolutions share: their fields.
+
+    Attributes:
+      kernel_size: k of the k x k convolutions, odd.
+      hidden_ratio: hidden width over another, which the network names.
+      dtype: compute dtype; None computes in that of the input.
+      param_dtype: dtype of the parameters.
+      precision: of the products, as `jax.lax` takes it.
+      output_init: initializer of the last kernels.
+
+    Raises:
+      ValueError: if `kernel_size` is even, hidden_ratio is not positive, a dtype is not floating,
+        or precision is none of JAX's.
+    """
+
+    kernel_size: int = 3
+    hidden_ratio: float = 1.0
+    dtype: jnp.dtype | None = None
+    param_dtype: jnp.dtype = jnp.float32
+    precision: Any = "highest"
+    output_init: Callable = fan_in_uniform
+
+    @nn.nowrap
+    def check(self) -> None:
+        """Raise ValueError unless the fields are valid."""
+        check_odd("kernel_size", self.kernel_size)
+        check_parts(self)
+
+    @nn.nowrap
+    def convolution(self, features: int, **options: Any) -> nn.Conv:
+        """Return a convolution of these fields, and of other options."""
+        fields = {
+            "kernel_size": (self.kernel_size, self.kernel_size),
+            "padding": "SAME",
+            "dtype": self.dtype,
+            "param_dtype": self.param_dtype,
+            "precision": self.precision,
+            "conv_general_dilated": conv_general_dilated,
+        }
+        return nn.Conv(features, **{**fields, **options})
 
 
-class ConvConditioner(nn.Module):
+def check_input(a: Any, condition: Any) -> tuple[jax.Array, jax.Array | None]:
+    """Return a map a f[..., h, w, c] and its condition; raise ValueError unless they are such."""
+    a = check_array("a", a)
+    if a.ndim < 3:
+        raise ValueError(f"a 2D flow takes x[..., h, w, c], got shape with {a.ndim} axes")
+    return a, check_condition(condition, a.shape[:-1])
+
+
+class ConvConditioner(ConvNetwork):
     """Convolution k x k, ReLU, convolution k x k, both zero-padded to keep h and w.
 
     Attributes:
@@ -97,30 +134,22 @@ class ConvConditioner(nn.Module):
     Reference: arXiv 2111.07677, section 3.3 and Figure 2 (b).
     """
 
-    kernel_size: int = 3
-    hidden_ratio: float = 1.0
-    dtype: jnp.dtype | None = None
-    param_dtype: jnp.dtype = jnp.float32
-    precision: Any = "highest"
-    output_init: Callable = fan_in_uniform
-
     @nn.compact
     def __call__(
         self, a: jax.Array, condition: jax.Array | None = None, *, features: int
     ) -> jax.Array:
         """Map a f[..., h, w, c_a] (and condition f[..., h, w, d]) to f[..., h, w, features]."""
-        check_odd("kernel_size", self.kernel_size)
-        check_parts(self)
-        a = check_array("a", a)
-        if a.ndim < 3:
-            raise ValueError(f"a 2D flow takes x[..., h, w, c], got shape with {a.ndim} axes")
-        condition = check_condition(condition, a.shape[:-1])
+        self.check()
+        a, condition = check_input(a, condition)
         hidden = hidden_width(self.hidden_ratio, a.shape[-1])
-        conv = make_convolution(self)
         a = join(a, condition)
-        bias_init = bias_uniform(self.kernel_size**2 * a.shape[-1])
-        x = conv(hidden, kernel_init=fan_in_uniform, bias_init=bias_init, name="input")(a)
-        return conv(features, kernel_init=self.output_init, name="output")(nn.relu(x))
+        inits = {
+            "kernel_init": fan_in_uniform,
+            "bias_init": bias_uniform(self.kernel_size**2 * a.shape[-1]),
+        }
+        x = self.convolution(hidden, **inits, name="input")(a)
+        output = self.convolution(features, kernel_init=self.output_init, name="output")
+        return output(nn.relu(x))
 
 
 def conv_conditioner(kernel_sizes: Sequence[int], step: int, **options: Any) -> ConvConditioner:

@@ -1,26 +1,18 @@
 """A coupling over the maps of an encoder, in which each map is transformed given all of them."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxflow.flows.arguments import check_condition, check_map, check_maps, check_odd
+from jaxflow.flows.arguments import check_condition, check_map, check_maps
 from jaxflow.flows.bijection import Value
-from jaxflow.flows.conditioner import (
-    bias_uniform,
-    check_parts,
-    fan_in_uniform,
-    hidden_width,
-    join,
-    make_convolution,
-)
+from jaxflow.flows.conditioner import ConvNetwork, bias_uniform, fan_in_uniform, hidden_width, join
 from jaxflow.flows.coupling import Coupling, split_channels
 
 
-class CrossMapConditioner(nn.Module):
+class CrossMapConditioner(ConvNetwork):
     """Two convolutions for each map; between them every map sees all others, resized to its size.
 
     With h_i = conv(a_i), the output of map i is `conv(relu(h_i + sum_j resize(conv_1x1(h_j))))`,
@@ -42,13 +34,6 @@ class CrossMapConditioner(nn.Module):
     Reference: arXiv 2110.02855, section 3.2 and Figure 4.
     """
 
-    kernel_size: int = 3
-    hidden_ratio: float = 1.0
-    dtype: jnp.dtype | None = None
-    param_dtype: jnp.dtype = jnp.float32
-    precision: Any = "highest"
-    output_init: Callable = fan_in_uniform
-
     @nn.compact
     def __call__(
         self,
@@ -58,12 +43,11 @@ class CrossMapConditioner(nn.Module):
         features: Sequence[int],
     ) -> tuple[jax.Array, ...]:
         """Map each a f[..., h_i, w_i, c_i] (and condition) to f[..., h_i, w_i, features_i]."""
-        check_odd("kernel_size", self.kernel_size)
-        check_parts(self)
+        self.check()
         conditions = [None] * len(a) if condition is None else condition
         check_maps("condition", conditions, len(a))
         hidden = [self._hidden(i, *pair) for i, pair in enumerate(zip(a, conditions, strict=True))]
-        conv = make_convolution(self)
+        conv = self.convolution
         outputs = []
         for i, own in enumerate(hidden):
             *_, height, width, channels = own.shape
@@ -83,7 +67,7 @@ class CrossMapConditioner(nn.Module):
         a = join(a, check_condition(condition, a.shape[:-1]))
         bias_init = bias_uniform(self.kernel_size**2 * a.shape[-1])
         inits = {"kernel_init": fan_in_uniform, "bias_init": bias_init}
-        return make_convolution(self)(width, name=f"input_{i}", **inits)(a)
+        return self.convolution(width, name=f"input_{i}", **inits)(a)
 
     def _resize(self, x, height, width):
         shape = (*x.shape[:-3], height, width, x.shape[-1])

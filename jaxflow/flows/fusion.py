@@ -1,25 +1,25 @@
 """The networks of MSFlow's couplings: of one map given its position, and of all maps together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxflow.flows.arguments import check_array, check_condition, check_maps, check_odd
+from jaxflow.flows.arguments import check_maps
 from jaxflow.flows.conditioner import (
+    ConvNetwork,
     bias_uniform,
-    check_parts,
+    check_input,
     fan_in_uniform,
     hidden_width,
     join,
-    make_convolution,
 )
 from jaxflow.flows.resize import pool_average, resize_bilinear
 
 
-class NormalizedConvConditioner(nn.Module):
+class NormalizedConvConditioner(ConvNetwork):
     """Convolution k x k, layer norm of the channels, ReLU, convolution k x k.
 
     Attributes:
@@ -36,29 +36,18 @@ class NormalizedConvConditioner(nn.Module):
     Source: MSFlow's public code (arXiv 2308.15300).
     """
 
-    kernel_size: int = 3
-    hidden_ratio: float = 1.0
-    dtype: jnp.dtype | None = None
-    param_dtype: jnp.dtype = jnp.float32
-    precision: Any = "highest"
-    output_init: Callable = fan_in_uniform
-
     @nn.compact
     def __call__(
         self, a: jax.Array, condition: jax.Array | None = None, *, features: int
     ) -> jax.Array:
         """Map a f[..., h, w, c_a] (and condition f[..., h, w, d]) to f[..., h, w, features]."""
-        check_odd("kernel_size", self.kernel_size)
-        check_parts(self)
-        a = check_array("a", a)
-        if a.ndim < 3:
-            raise ValueError(f"a 2D flow takes x[..., h, w, c], got shape with {a.ndim} axes")
-        a = join(a, check_condition(condition, a.shape[:-1]))
+        self.check()
+        a = join(*check_input(a, condition))
         x = _normalized_convolution(self, hidden_width(self.hidden_ratio, a.shape[-1]), a)
         return _convolution(self, "output", features, x, self.output_init)
 
 
-class FusionConditioner(nn.Module):
+class FusionConditioner(ConvNetwork):
     """One network that sees all maps on the grid of the last, and a convolution for each map.
 
     With g = relu(conv(relu(layer_norm(conv(concat of all a_i, averaged to the last map's grid))))),
@@ -80,20 +69,14 @@ class FusionConditioner(nn.Module):
     Reference: arXiv 2308.15300, section 3.3.
     """
 
-    kernel_size: int = 3
     hidden_ratio: float = 0.25
-    dtype: jnp.dtype | None = None
-    param_dtype: jnp.dtype = jnp.float32
-    precision: Any = "highest"
-    output_init: Callable = fan_in_uniform
 
     @nn.compact
     def __call__(
         self, a: Sequence[jax.Array], condition: Any = None, *, features: Sequence[int]
     ) -> tuple[jax.Array, ...]:
         """Map each a f[..., h, w, c] to f[..., h, w, features_i]; no condition is read."""
-        check_odd("kernel_size", self.kernel_size)
-        check_parts(self)
+        self.check()
         widths = [each.shape[-1] for each in check_maps("a", a)]
         *_, height, width, _ = a[-1].shape
         x = jnp.concatenate([pool_average(each, height, width) for each in a], axis=-1)
@@ -110,7 +93,7 @@ class FusionConditioner(nn.Module):
 def _convolution(conditioner, name, features, x, kernel_init=fan_in_uniform):
     """Return a convolution of x, with PyTorch's start."""
     bias_init = bias_uniform(conditioner.kernel_size**2 * x.shape[-1])
-    conv = make_convolution(conditioner)
+    conv = conditioner.convolution
     return conv(features, kernel_init=kernel_init, bias_init=bias_init, name=name)(x)
 
 

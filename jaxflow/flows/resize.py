@@ -10,7 +10,9 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
 
     It is PyTorch's `interpolate(mode="bilinear", align_corners=True)`.
     """
-    return _along_both(x, _interpolation(x.shape[-3], height), _interpolation(x.shape[-2], width))
+    rows = interpolation(x.shape[-3], height, align_corners=True)
+    columns = interpolation(x.shape[-2], width, align_corners=True)
+    return _along_both(x, rows, columns)
 
 
 def pool_average(x: jax.Array, height: int, width: int) -> jax.Array:
@@ -28,10 +30,18 @@ def _along_both(x, rows, columns):
     return jnp.einsum("Hh,...hwc,Ww->...HWc", rows, x, columns, precision="highest")
 
 
-def _interpolation(source: int, target: int) -> np.ndarray:
-    """Return the f64[target, source] matrix of linear interpolation with the corners aligned."""
-    place = np.arange(target) * ((source - 1) / max(target - 1, 1))
-    return np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(source)))
+def interpolation(source: int, target: int, align_corners: bool) -> np.ndarray:
+    """Return the f64[target, source] matrix of one-dimensional linear interpolation."""
+    if align_corners:
+        place = np.arange(target) * ((source - 1) / max(target - 1, 1))
+    else:
+        place = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
+    low = np.floor(place).astype(int)
+    high = np.minimum(low + 1, source - 1)
+    matrix = np.zeros((target, source))
+    np.add.at(matrix, (np.arange(target), low), 1.0 - (place - low))
+    np.add.at(matrix, (np.arange(target), high), place - low)
+    return matrix
 
 
 def _windows(source: int, target: int) -> np.ndarray:
