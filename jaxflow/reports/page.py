@@ -28,8 +28,10 @@ DECISION_METRICS = {
     "pixel_threshold": "pixel threshold",
     "pixel_fpr_at_threshold": "pixel false-alarm rate",
     "pixel_tpr_at_threshold": "pixel detection rate",
-    f"image_fpr_at_p_{LEVEL}": f"false-alarm rate at p-value {LEVEL}",
-    f"pixel_fpr_at_p_{LEVEL}": f"pixel false-alarm rate at p-value {LEVEL}",
+}
+P_VALUE_METRICS = {
+    f"image_fpr_at_p_{LEVEL}": f"of the images, p ≤ {LEVEL}",
+    f"pixel_fpr_at_p_{LEVEL}": f"of the pixels, p ≤ {LEVEL}",
 }
 
 _STYLE = """
@@ -116,6 +118,7 @@ def write_report(
         _section("Results", _results(rows, MAIN_METRICS, "Higher is better; 1 is perfect.")),
         _section("By kind of defect", _by_defect(rows)),
         _section("Decisions", _decisions(rows)),
+        _section("False alarms by p-value", _p_values(rows)),
         _section("Not computed", _skipped(rows)),
         _section("Protocol", _protocol(protocol)),
         _section("Curves", _figures(folder, curves, "curves")),
@@ -189,6 +192,16 @@ def _decisions(rows: Sequence[ResultRow]) -> str:
         DECISION_METRICS,
         "A score at or above the threshold is called anomalous. The thresholds come only from "
         "normal validation images; the rates are measured on the test set.",
+    )
+
+
+def _p_values(rows: Sequence[ResultRow]) -> str:
+    """Return the table of the shares of normal images and pixels that have a small p-value."""
+    return _results(
+        [row for row in rows if not row.oracle],
+        P_VALUE_METRICS,
+        f"Shares of the normal test images and of their pixels; at most {LEVEL} is expected. From fewer "
+        f"than {round(1 / LEVEL) - 1} held-out images no image has so small a p-value.",
     )
 
 
