@@ -200,8 +200,8 @@ def _p_values(rows: Sequence[ResultRow]) -> str:
     return _results(
         [row for row in rows if not row.oracle],
         P_VALUE_METRICS,
-        f"Shares of the normal test images and of their pixels; at most {LEVEL} is expected. From fewer "
-        f"than {round(1 / LEVEL) - 1} held-out images no image has so small a p-value.",
+        f"Shares of the normal test images and of their pixels; at most {LEVEL} is expected. From "
+        f"fewer than {round(1 / LEVEL) - 1} held-out images no image has so small a p-value.",
     )
 
 
