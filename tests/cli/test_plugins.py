@@ -150,6 +150,19 @@ def images(image, tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.fixture
+def import_parts(monkeypatch):
+    """Import `my_parts` from a folder: import_parts(folder); no later test knows it."""
+
+    def import_parts(folder):
+        monkeypatch.syspath_prepend(folder)
+        importlib.import_module("my_parts")
+
+    sys.modules.pop("my_parts", None)
+    yield import_parts
+    sys.modules.pop("my_parts", None)
+
+
 def outputs(verb, images, tmp_path):
     """Return the further flags that a command on a run needs."""
     return [] if verb == "evaluate" else [f"--input={images}", f"--output={tmp_path / 'out'}"]
@@ -186,10 +199,8 @@ def test_a_run_with_its_plugin_is_evaluated_and_scores_images(
     assert "my_score" in (tmp_path / "out" / "scores.csv").read_text().splitlines()[0]
 
 
-def test_a_plugin_that_is_imported_is_as_good(run_of_parts, plugin, images, monkeypatch):
-    monkeypatch.syspath_prepend(plugin.parent)
-    monkeypatch.delitem(sys.modules, "my_parts", raising=False)
-    importlib.import_module("my_parts")
+def test_a_plugin_that_is_imported_is_as_good(run_of_parts, plugin, images, import_parts):
+    import_parts(plugin.parent)
     model = jaxflow.load(run_of_parts[0])
     assert np.isfinite(model.score(images).anomaly_scores).all()
     assert model.detector.encoder.channels == (9,)
@@ -238,11 +249,9 @@ def test_a_plugin_that_was_changed_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_imported_plugin_that_was_changed_is_refused(run_of_parts, tmp_path, monkeypatch):
+def test_an_imported_plugin_that_was_changed_is_refused(run_of_parts, tmp_path, import_parts):
     (tmp_path / "my_parts.py").write_text(PARTS.replace("2.0", "2.5"))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_parts", raising=False)
-    importlib.import_module("my_parts")
+    import_parts(tmp_path)
     with pytest.raises(InputError, match=r"trained with another my_parts\.py"):
         jaxflow.load(run_of_parts[0])
 
