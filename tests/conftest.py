@@ -2,21 +2,27 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
-    """Give the folder of compiled programs: the processes share theirs, once is enough."""
-    return tmp_path_factory.mktemp("compiled")
+def pytest_configure(config):
+    """Let all processes of this run share their compiled programs: each is compiled once."""
+    if hasattr(config, "workerinput"):
+        return  # A worker of pytest-xdist: it has the environment of the first process.
+    compiled = tempfile.mkdtemp(prefix="compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    config.add_cleanup(lambda: shutil.rmtree(compiled, ignore_errors=True))
 
 
 @pytest.fixture
-def launch(compiled):
+def launch():
     """Start a program as a process of its own: launch(program, *arguments, devices=1)."""
     with contextlib.ExitStack() as stack:
 
@@ -24,8 +30,6 @@ def launch(compiled):
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
                 "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                "JAX_COMPILATION_CACHE_DIR": str(compiled),
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             }
             command = [sys.executable, "-W", "error::ResourceWarning", str(program)]
             pipe = subprocess.PIPE
