@@ -42,6 +42,11 @@ class Pass(NamedTuple):
     held_out: bool = False
 
 
+def with_constants(variables: Variables, constants: dict[str, Any]) -> Variables:
+    """Return the variables with further, or other, constants."""
+    return {**variables, "constants": {**variables.get("constants", {}), **constants}}
+
+
 # (variables, maps, key) -> loss f[b] that is minimized, and f[b] in nats per dimension.
 Objective = Callable[[Variables, Sequence[jax.Array], jax.Array], tuple[jax.Array, jax.Array]]
 

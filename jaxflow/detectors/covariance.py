@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxflow.errors import InputError
 
+# The shrinkage to the mean covariance of all positions.
+SHARED = "shared"
 # Least variance beside an estimated shrinkage, as a share of the mean variance of all positions.
 _FLOOR = 1e-6
 
@@ -110,9 +112,13 @@ def fit_gaussians(moments: Moments, shrinkage: float | str) -> tuple[np.ndarray,
         floor = _FLOOR * np.einsum("hwii->", moments.second) / moments.first.size / n
     dtype = jax.dtypes.canonicalize_dtype(float)
     means, whitening = np.empty(moments.first.shape, dtype), np.empty(moments.second.shape, dtype)
+    target = shared_target(moments) if shrinkage == SHARED else None
     for place in np.ndindex(moments.fourth.shape):
         means[place], scatter, fourth = central(moments, place)
-        covariance = shrink(scatter, fourth, n, shrinkage)
+        if target is None:
+            covariance = shrink(scatter, fourth, n, shrinkage)
+        else:
+            covariance = scatter * ((1.0 - target.weight) / n) + target.weight * target.covariance
         _add_to_diagonal(covariance, floor)
         factor, failed = lapack.dpotrf(covariance, lower=True)
         if failed:
@@ -122,6 +128,45 @@ def fit_gaussians(moments: Moments, shrinkage: float | str) -> tuple[np.ndarray,
             )
         whitening[place], _ = lapack.dtrtri(factor, lower=True)
     return means, whitening
+
+
+class Target(NamedTuple):
+    """What the covariance of every position is mixed with.
+
+    Attributes:
+      covariance: f64[c, c].
+      weight: of it, from 0 to 1; the same at every position, so that scores compare.
+    """
+
+    covariance: np.ndarray
+    weight: float
+
+
+def shared_target(moments: Moments) -> Target:
+    """Find the mean covariance G of all positions, and how much of it each is to take.
+
+    The weight is Ledoit and Wolf's with G in place of a multiple of the identity, from sums over
+    the positions p: `sum_p (sum |x|^4 / n - |S_p|^2) / n / sum_p |S_p - G|^2`. G itself is shrunk
+    as one covariance of all vectors by `oracle_approximating`: with one position all is as by that.
+    """
+    n, places = moments.n, moments.fourth.size
+    channels = moments.first.shape[-1]
+    total, norms, fourths = np.zeros((channels, channels)), 0.0, 0.0
+    for place in np.ndindex(moments.fourth.shape):
+        _, scatter, fourth = central(moments, place)
+        scatter /= n
+        total += scatter
+        norms += np.square(scatter).sum()
+        fourths += fourth
+    mean = total / places
+    spread = norms - places * np.square(mean).sum()
+    noise = (fourths / n - norms) / n
+    # Positions that are all the same, or one, differ by rounding.
+    weight = min(noise / spread, 1.0) if spread > 1e-12 * norms else 1.0
+    own = oracle_approximating(mean, 0.0, n * places)
+    mean = (1.0 - own) * mean
+    _add_to_diagonal(mean, own * np.trace(total) / places / channels)
+    return Target(mean, weight)
 
 
 def shrink(scatter: np.ndarray, fourth: float, n: int, shrinkage: float | str) -> np.ndarray:
@@ -192,13 +237,13 @@ SHRINKAGES: dict[str, Callable[[np.ndarray, float, int], float]] = {
 
 
 def check_shrinkage(value: Any) -> None:
-    """Raise ValueError unless `value` is a finite number of at least 0 or a key of SHRINKAGES."""
+    """Raise ValueError unless `value` is a finite number of at least 0 or a name of a shrinkage."""
+    names = (SHARED, *SHRINKAGES)
     if isinstance(value, str):
-        known = value in SHRINKAGES
+        known = value in names
     else:
         known = isinstance(value, int | float) and 0 <= value < float("inf")
     if not known:
-        names = ", ".join(SHRINKAGES)
         raise ValueError(
-            f"shrinkage must be a number of at least 0 or one of {names}, got {value!r}"
+            f"shrinkage must be a number of at least 0 or one of {', '.join(names)}, got {value!r}"
         )

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxflow.detectors.contract import Objective, Pass, Scored, Variables
+from jaxflow.detectors.contract import Objective, Pass, Scored, Variables, with_constants
 from jaxflow.detectors.losses import LOSSES, Loss, dimensions, image_nll
-from jaxflow.detectors.pyramid import FlowPyramid, Latent, normalization_name
+from jaxflow.detectors.pyramid import FlowPyramid, Latent
 from jaxflow.detectors.scores import (
     USUAL_SCORES,
     LatentMeanings,
@@ -19,12 +19,12 @@ from jaxflow.detectors.scores import (
     learned_name,
     score_named,
 )
+from jaxflow.detectors.statistics import STATISTICS
 from jaxflow.encoders import Encoder
-from jaxflow.flows import Bijection, log_diagonal_prior, start_from_data
+from jaxflow.flows import NORMALIZATIONS, Bijection, log_diagonal_prior, start_from_data
 from jaxflow.flows.arguments import check_choice, check_positive
 from jaxflow.flows.linear import has_diagonal
 
-_EPSILON = 1e-5
 # Images that the start of a flow is computed from.
 _START_IMAGES = 32
 
@@ -60,9 +60,11 @@ class FlowDetector:
 
     @property
     def before(self) -> tuple[Pass, ...]:
-        """Return the passes that give a normalization its moments, and then a flow its start."""
-        moments = (_moments_pass(),) if self.pyramid.moments else ()
-        return (*moments, _start_pass(self)) if self.pyramid.starts_from_data else moments
+        """Return the passes that give a normalization its constants, and then a flow its start."""
+        normalization = NORMALIZATIONS[self.pyramid.normalization]()
+        kind = normalization.statistics
+        passes = () if kind is None else (STATISTICS[kind](normalization),)
+        return (*passes, _start_pass(self)) if self.pyramid.starts_from_data else passes
 
     @property
     def after(self) -> tuple[Pass, ...]:
@@ -204,35 +206,10 @@ def _reference_pass(detector: FlowDetector, name: str, score: LatentScore) -> Pa
 
     def finish(variables: Variables, carry: list) -> Variables:
         of_images = jax.tree.map(lambda *parts: np.concatenate(parts), *carry)
-        return _with_constants(variables, {name: _reduce(score, of_images)})
+        return with_constants(variables, {name: _reduce(score, of_images)})
 
     assert score.over_maps.reference is not None
     return Pass(lambda variables: [], update, finish, score.over_maps.reference.held_out)
-
-
-def _moments_pass() -> Pass:
-    """Return the pass that finds mean and standard deviation of each channel of each map."""
-
-    def update(
-        variables: Variables, carry: list | None, maps: Sequence[jax.Array], valid: np.ndarray
-    ) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        carry = carry or [(0, np.zeros(m.shape[-1]), np.zeros(m.shape[-1])) for m in maps]
-        return [_add_moments(c, np.asarray(m)[valid]) for c, m in zip(carry, maps, strict=True)]
-
-    def finish(variables: Variables, carry: list) -> Variables:
-        constants = {}
-        for i, (positions, total, squares) in enumerate(carry):
-            mean = total / positions
-            variance = np.maximum(squares / positions - np.square(mean), 0.0)
-            # A channel that is constant would be divided by 0.
-            std = np.maximum(np.sqrt(variance), _EPSILON)
-            constants[normalization_name(i)] = {
-                "mean": jnp.asarray(mean, jnp.float32),
-                "std": jnp.asarray(std, jnp.float32),
-            }
-        return _with_constants(variables, constants)
-
-    return Pass(lambda variables: None, update, finish)
 
 
 def _start_pass(detector: FlowDetector) -> Pass:
@@ -252,17 +229,3 @@ def _start_pass(detector: FlowDetector) -> Pass:
         return cast(Variables, start(variables, maps))
 
     return Pass(lambda variables: [], update, finish)
-
-
-def _add_moments(carry: tuple[int, np.ndarray, np.ndarray], images: np.ndarray) -> tuple:
-    positions, total, squares = carry
-    for image in images:
-        vectors = np.asarray(image, np.float64).reshape(-1, image.shape[-1])
-        positions += len(vectors)
-        total = total + vectors.sum(0)
-        squares = squares + np.square(vectors).sum(0)
-    return positions, total, squares
-
-
-def _with_constants(variables: Variables, constants: dict[str, Any]) -> Variables:
-    return {**variables, "constants": {**variables.get("constants", {}), **constants}}

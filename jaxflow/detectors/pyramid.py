@@ -101,11 +101,6 @@ class FlowPyramid(Bijection):
         """Whether the flow does."""
         return self.flow.starts_from_data
 
-    @property
-    def moments(self) -> bool:
-        """Whether the normalization needs mean and deviation of the training data."""
-        return NORMALIZATIONS[self.normalization]().moments
-
     @nn.nowrap
     def describe(self) -> str:
         """Say in a line what it is."""

@@ -36,6 +36,7 @@ from jaxflow.flows.registry import FLOWS
 from jaxflow.flows.reshape import Haar, Split, Squeeze
 from jaxflow.flows.spline import RationalQuadraticSpline
 from jaxflow.flows.transform import COUPLINGS, LOG_SCALES, Transform
+from jaxflow.flows.whiten import Radial, Whiten
 
 __all__ = [
     "COUPLINGS",
@@ -74,6 +75,7 @@ __all__ = [
     "NormalizedConvConditioner",
     "ParallelFlow2D",
     "PerMap",
+    "Radial",
     "RationalQuadraticSpline",
     "SoftPermutation",
     "Split",
@@ -84,6 +86,7 @@ __all__ = [
     "SwapHalves",
     "TrainedBase",
     "Transform",
+    "Whiten",
     "act_norm_params",
     "from_freia",
     "log_diagonal_prior",

@@ -43,6 +43,12 @@ def check_positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be positive, got {value}")
 
 
+def check_share(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a number of at least 0 and below 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number of at least 0 and below 1, got {value!r}")
+
+
 def check_odd(name: str, value: Any) -> None:
     """Raise ValueError unless `value` is an odd, positive integer: the size of a kernel."""
     check_integer(name, value)

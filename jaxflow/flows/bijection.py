@@ -89,9 +89,13 @@ class Bijection(nn.Module, kw_only=True):
         return True
 
     @property
-    def moments(self) -> bool:
-        """Whether its constants `mean` and `std` are to be those of the training data."""
-        return False
+    def statistics(self) -> str | None:
+        """What of the training data its constants are to be: "moments", "gaussians" or nothing.
+
+        "moments" are mean f[c] and std f[c] of each channel; "gaussians", of each position, mean
+        f[h, w, c] and whitening f[h, w, c, c], the inverse of the covariance's Cholesky factor.
+        """
+        return None
 
     @nn.nowrap
     def describe(self) -> str:

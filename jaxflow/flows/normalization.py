@@ -1,5 +1,6 @@
-"""What is done to a feature map before its flow: five named choices."""
+"""What is done to a feature map before its flow: named choices."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -16,6 +17,7 @@ from jaxflow.flows.arguments import (
     widen,
 )
 from jaxflow.flows.bijection import Bijection, Identity
+from jaxflow.flows.whiten import Whiten
 
 _EPSILON = 1e-5
 
@@ -127,7 +129,7 @@ class Standardize(Bijection):
     """
 
     pointwise = True
-    moments = True
+    statistics = "moments"
 
     @nn.compact
     def _statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -163,5 +165,6 @@ NORMALIZATIONS: dict[str, Callable[..., Bijection]] = {
     "layer_norm": LayerNorm,
     "layer_norm_affine": lambda **options: LayerNorm(affine=True, **options),
     "standardize": Standardize,
+    "whiten": functools.partial(Whiten, exponent=0.9),
     "average_pool": AveragePool,
 }

@@ -45,8 +45,15 @@ def draw_maps(n, seed=0, offset=0.0, dtype=np.float32):
 
 
 def vectors_of(detector, variables, maps):
-    """Give the aligned vectors as the detector sees them, f[n, h, w, c]."""
+    """Give the aligned vectors that the detector sees, f[n, h, w, c]."""
     return np.asarray(detector._vectors(variables, maps)[0])
+
+
+def shortened(x, exponent):
+    """Give x / |x|^exponent and the log-determinant of that map at each position, by numpy."""
+    norm = np.linalg.norm(x, axis=-1)
+    log_det = np.log1p(-exponent) - exponent * x.shape[-1] * np.log(norm)
+    return x / norm[..., None] ** exponent, log_det
 
 
 def covariances(vectors, shrinkage=0.01):
@@ -65,7 +72,7 @@ def test_it_answers_the_contract():
 
 
 def test_each_position_has_the_mean_and_covariance_of_numpy(fit):
-    detector, maps = Gaussian(encoder(), shrinkage=0.01), draw_maps(20)
+    detector, maps = Gaussian(encoder(), exponent=0, shrinkage=0.01), draw_maps(20)
     variables = fit(detector, maps)
     got = variables["constants"]["gaussian_0"]
     mean, covariance = covariances(vectors_of(detector, variables, maps))
@@ -76,18 +83,20 @@ def test_each_position_has_the_mean_and_covariance_of_numpy(fit):
         np.testing.assert_array_equal(w, np.tril(w))
 
 
-def test_log_prob_equals_scipy_in_float64(fit):
+@pytest.mark.parametrize("exponent", [0.0, 0.9])
+def test_log_prob_equals_scipy_in_float64(fit, exponent):
     with jax.enable_x64(True):
-        detector = Gaussian(encoder(), shrinkage=0.01)
+        detector = Gaussian(encoder(), exponent=exponent, shrinkage=0.01)
         maps = draw_maps(20, dtype=np.float64)
         variables = fit(detector, maps)
         others = draw_maps(3, seed=1, dtype=np.float64)
         got = jax.jit(detector.log_prob)(variables, others)
         assert got.dtype == jnp.float64
-        mean, covariance = covariances(vectors_of(detector, variables, maps))
-        x = vectors_of(detector, variables, others).reshape(3, -1, 7)
+        known, _ = shortened(vectors_of(detector, variables, maps), exponent)
+        mean, covariance = covariances(known)
+        x, log_det = shortened(vectors_of(detector, variables, others).reshape(3, -1, 7), exponent)
         expected = [
-            stats.multivariate_normal(mean[p], covariance[p]).logpdf(x[:, p])
+            stats.multivariate_normal(mean[p], covariance[p]).logpdf(x[:, p]) + log_det[:, p]
             for p in range(len(mean))
         ]
         np.testing.assert_allclose(got.reshape(3, -1), np.transpose(expected), rtol=1e-9)
@@ -95,7 +104,7 @@ def test_log_prob_equals_scipy_in_float64(fit):
 
 def test_pooled_log_prob_equals_scipy_in_float64(fit):
     with jax.enable_x64(True):
-        detector = Gaussian(encoder(), pooled=True, shrinkage=0.01)
+        detector = Gaussian(encoder(), pooled=True, exponent=0, shrinkage=0.01)
         maps, others = draw_maps(20, dtype=np.float64), draw_maps(3, seed=1, dtype=np.float64)
         got = detector.log_prob(fit(detector, maps), others)
         expected = 0.0
@@ -116,7 +125,7 @@ def test_one_map_with_all_channels_has_the_likelihood_of_the_features_themselves
 
 
 def test_scores_equal_their_definitions(fit):
-    detector = Gaussian(encoder(), shrinkage=0.01, smoothing=0)
+    detector = Gaussian(encoder(), exponent=0, shrinkage=0.01, smoothing=0)
     maps, others = draw_maps(20), draw_maps(3, seed=1)
     variables = fit(detector, maps)
     scored = detector.score(variables, others, (4, 6))
@@ -134,7 +143,7 @@ def test_scores_equal_their_definitions(fit):
 
 
 def test_pooled_distances_of_the_maps_are_added_and_the_same_at_every_pixel(fit):
-    detector = Gaussian(encoder(), pooled=True, shrinkage=0.01)
+    detector = Gaussian(encoder(), pooled=True, exponent=0, shrinkage=0.01)
     maps, others = draw_maps(20), draw_maps(3, seed=1)
     scored = detector.score(fit(detector, maps), others, SIZE)["mahalanobis"]
     expected = np.zeros(3)
@@ -152,7 +161,7 @@ def test_pooled_distances_of_the_maps_are_added_and_the_same_at_every_pixel(fit)
 )
 @pytest.mark.parametrize("n", [4, 60])
 def test_streamed_shrinkage_equals_scikit_learn(name, estimator, n):
-    detector = Gaussian(encoder(), shrinkage=name)
+    detector = Gaussian(encoder(), exponent=0, shrinkage=name)
     maps = draw_maps(n, offset=5.0)
     variables = detector.init(jax.random.key(0), SIZE)
     (step,) = detector.before
@@ -178,8 +187,37 @@ def test_shrinkage_weights_hold_at_their_ends(name):
     np.testing.assert_array_equal(shrink(np.zeros((3, 3)), 0.0, n, name), np.zeros((3, 3)))
 
 
+def test_shared_shrinkage_equals_a_plain_reference(fit):
+    n = 12
+    detector, maps = Gaussian(encoder(), exponent=0), draw_maps(n)
+    variables = fit(detector, maps)
+    x = vectors_of(detector, variables, maps).astype(np.float64).reshape(n, 24, 7)
+    d = x - x.mean(0)
+    of_vectors = np.einsum("npi,npj->npij", d, d)
+    own = of_vectors.mean(0)
+    shared = own.mean(0)
+    noise = np.square(of_vectors - own).sum() / n**2
+    weight = noise / np.square(own - shared).sum()
+    assert 0.1 < weight < 0.9
+    a, mu = np.square(shared).mean(), np.trace(shared) / 7
+    identity = (a + mu**2) / ((24 * n + 1) * (a - mu**2 / 7))
+    shared = (1 - identity) * shared + identity * mu * np.eye(7)
+    expected = (1 - weight) * own + weight * shared
+    whitening = np.asarray(variables["constants"]["gaussian_0"]["whitening"]).reshape(24, 7, 7)
+    for w, s in zip(whitening, expected, strict=True):
+        np.testing.assert_allclose(w @ s @ w.T, np.eye(7), atol=1e-3)
+
+
+def test_shared_shrinkage_of_one_position_is_that_of_oas(fit):
+    maps = draw_maps(9)
+    one, other = (
+        fit(Gaussian(encoder(), pooled=True, shrinkage=each), maps) for each in ("shared", "oas")
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, other)
+
+
 def test_covariance_holds_far_from_zero(fit):
-    detector, maps = Gaussian(encoder(), shrinkage=0.0), draw_maps(40, offset=1000.0)
+    detector, maps = Gaussian(encoder(), exponent=0, shrinkage=0.0), draw_maps(40, offset=1000.0)
     variables = fit(detector, maps)
     _, covariance = covariances(vectors_of(detector, variables, maps), 0.0)
     whitening = np.asarray(variables["constants"]["gaussian_0"]["whitening"]).reshape(-1, 7, 7)
@@ -187,8 +225,9 @@ def test_covariance_holds_far_from_zero(fit):
         np.testing.assert_allclose(w @ s @ w.T, np.eye(7), atol=1e-3)
 
 
-def test_batches_do_not_change_what_is_learned(fit):
-    detector, maps = Gaussian(encoder(), shrinkage="ledoit_wolf"), draw_maps(20)
+@pytest.mark.parametrize("shrinkage", ["ledoit_wolf", "shared"])
+def test_batches_do_not_change_what_is_learned(fit, shrinkage):
+    detector, maps = Gaussian(encoder(), shrinkage=shrinkage), draw_maps(20)
     one, other = fit(detector, maps, sizes=(20,)), fit(detector, maps, sizes=(1,) * 20)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, other)
 
@@ -253,8 +292,9 @@ def test_a_defect_stands_out_where_it_is(fit):
         ({"channels": 0}, "channels must be at least 1, got 0"),
         ({"channels": 8}, "channels must be at most 7, as many as toy has at stages"),
         ({"channels": 2, "pooled": True}, "channels must be None where pooled"),
-        ({"shrinkage": -1.0}, "shrinkage must be a number of at least 0 or one of ledoit_wolf, oa"),
+        ({"shrinkage": -1.0}, "shrinkage must be a number of at least 0 or one of shared, ledo"),
         ({"shrinkage": "mcd"}, "shrinkage must be .*, got 'mcd'"),
+        ({"exponent": 1.0}, "exponent must be a number of at least 0 and below 1, got 1.0"),
         ({"smoothing": -1.0}, "smoothing must be"),
     ],
 )
@@ -280,7 +320,7 @@ def test_gaussians_follow_the_precision_that_jax_has():
         assert {a.dtype for a in fit_gaussians(moments, 1.0)} == {np.dtype(np.float64)}
 
 
-@pytest.mark.parametrize("shrinkage", [0.01, "ledoit_wolf", "oas"])
+@pytest.mark.parametrize("shrinkage", [0.01, "ledoit_wolf", "oas", "shared"])
 def test_positions_that_never_change_are_no_fault(fit, shrinkage):
     detector, maps, others = Gaussian(encoder(), shrinkage=shrinkage), draw_maps(20), draw_maps(1)
     for m in (*maps, *others):
@@ -290,7 +330,7 @@ def test_positions_that_never_change_are_no_fault(fit, shrinkage):
     assert scored.anomaly_map[0, :, 0].max() < scored.anomaly_map[0, :, -1].min()
 
 
-@pytest.mark.parametrize("shrinkage", ["ledoit_wolf", "oas"])
+@pytest.mark.parametrize("shrinkage", ["ledoit_wolf", "oas", "shared"])
 def test_images_that_are_all_the_same_are_refused(fit, shrinkage):
     maps = [np.repeat(m, 5, 0) for m in draw_maps(1)]
     with pytest.raises(InputError, match="is singular; set shrinkage to a number above 0"):
@@ -299,5 +339,5 @@ def test_images_that_are_all_the_same_are_refused(fit, shrinkage):
 
 def test_it_says_what_it_is():
     assert Gaussian(encoder(), channels=5, shrinkage="oas").describe() == (
-        "Gaussian: pooled False, channels 5, shrinkage oas, smoothing 4.0"
+        "Gaussian: pooled False, channels 5, exponent 0.9, shrinkage oas, smoothing 4.0"
     )

@@ -21,9 +21,9 @@ def normalize(name, x, variables=None):
     return module.apply(variables, x, method="forward_and_log_det")
 
 
-def learn_moments(*maps, batch=4):
-    """Run the passes of a standardizing detector; return the constants of each map."""
-    pyramid = FlowPyramid(FastFlow2D(steps=1), len(maps), "standardize")
+def learn_statistics(*maps, batch=4, normalization="standardize"):
+    """Run the pass of a normalizing detector; return the constants of each map."""
+    pyramid = FlowPyramid(FastFlow2D(steps=1), len(maps), normalization)
     (each,) = FlowDetector(None, pyramid).before
     variables = {"params": {}, "constants": {"flows_0": {}}}
     batches = []
@@ -59,7 +59,7 @@ def test_affine_scales_and_shifts_every_position(maps):
 
 
 def test_standardize_equals_numpy(maps):
-    (constants,) = learn_moments(maps)
+    (constants,) = learn_statistics(maps)
     mean, std = constants["mean"], constants["std"]
     np.testing.assert_allclose(mean, maps.mean((0, 1, 2)), 1e-5)
     np.testing.assert_allclose(std, maps.std((0, 1, 2)), 1e-5)
@@ -71,13 +71,28 @@ def test_standardize_equals_numpy(maps):
 def test_statistics_hold_far_from_zero_and_for_a_constant_channel():
     maps = np.random.default_rng(4).standard_normal((50, 2, 2, 2)).astype(np.float32) + 1000.0
     maps[..., 1] = 3.0
-    (constants,) = learn_moments(maps)
+    (constants,) = learn_statistics(maps)
     mean, std = constants["mean"], constants["std"]
     np.testing.assert_allclose(std[0], maps[..., 0].astype(np.float64).std(), 1e-4)
     np.testing.assert_allclose([mean[1], std[1]], [3.0, 1e-5], 1e-6)
 
 
-@pytest.mark.parametrize("name", ["none", "standardize"])
+def test_whiten_makes_many_normal_maps_standard_normal():
+    noise, mix = np.random.default_rng(3), np.random.default_rng(4)
+    mixing = mix.standard_normal((2, 3, 4, 4))
+    x = np.einsum("hwij,bhwj->bhwi", mixing, noise.standard_normal((4000, 2, 3, 4)))
+    maps = (x + mix.standard_normal((2, 3, 4))).astype(np.float32)
+    (constants,) = learn_statistics(maps, batch=500, normalization="whiten")
+    z, log_det = normalize("whiten", maps, {"constants": constants})
+    z = np.asarray(z, np.float64).reshape(4000, 6, 4)
+    np.testing.assert_allclose(z.mean(0), 0.0, atol=1e-4)
+    for p in range(6):
+        # All but a hundredth of each covariance is its own.
+        np.testing.assert_allclose(np.cov(z[:, p], rowvar=False), np.eye(4), atol=0.1)
+    assert log_det.shape == (4000, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["none", "standardize", "whiten"])
 def test_likelihood_is_exact_for_the_encoders_own_features(perturb, name):
     with jax.enable_x64(True):
         flow = FastFlow2D(steps=1, param_dtype=jnp.float64)
@@ -88,6 +103,11 @@ def test_likelihood_is_exact_for_the_encoders_own_features(perturb, name):
         if name == "standardize":
             mean, std = np.array([0.5, 2.0, 3.0, 0.1]), np.array([0.2, 5.0, 1.5, 0.7])
             constants["normalizations_0"] = {"mean": mean, "std": std}
+        if name == "whiten":
+            (learned,) = learn_statistics(
+                np.random.default_rng(5).normal(2.0, 1.0, (9, 2, 3, 4)), normalization="whiten"
+            )
+            constants["normalizations_0"] = learned
         variables = {"params": perturb(variables["params"]), "constants": constants}
 
         @jax.jit
@@ -104,7 +124,7 @@ def test_likelihood_is_exact_for_the_encoders_own_features(perturb, name):
 def test_moments_go_to_the_map_they_are_of():
     first, second = np.zeros((4, 2, 2, 2), np.float32), np.zeros((4, 1, 1, 3), np.float32)
     first[:2], second[:2] = 4.0, 8.0
-    constants = learn_moments(first, second, batch=3)
+    constants = learn_statistics(first, second, batch=3)
     for each, std, channels in zip(constants, (2.0, 4.0), (2, 3), strict=True):
         np.testing.assert_allclose(each["mean"], np.full(channels, std), 1e-6)
         np.testing.assert_allclose(each["std"], np.full(channels, std), 1e-6)
@@ -112,7 +132,9 @@ def test_moments_go_to_the_map_they_are_of():
 
 def test_unknown_normalization_names_the_choices():
     pyramid = FlowPyramid(FastFlow2D(), maps=1, normalization="batch_norm")
-    message = "normalization must be one of none, layer_norm, .*, standardize, average_pool, got"
+    message = (
+        "normalization must be one of none, layer_norm, .*, standardize, whiten, average_pool, got"
+    )
     with pytest.raises(ValueError, match=message):
         pyramid.init(jax.random.key(0), [jnp.ones((1, 2, 2, 2))])
 

@@ -38,12 +38,14 @@ from jaxflow.flows import (
     MaskedAutoregressive,
     MSFlow,
     PerMap,
+    Radial,
     RationalQuadraticSpline,
     SoftPermutation,
     Split,
     Squeeze,
     Standardize,
     SwapHalves,
+    Whiten,
 )
 
 
@@ -186,6 +188,9 @@ FLOWS = {
     "hard_permutation": Member(lambda dtype: HardPermutation(), log_det="zero"),
     "soft_permutation": Member(SoftPermutation, log_det="zero"),
     "standardize": Member(lambda dtype: Standardize(), log_det="constant"),
+    "radial": Member(lambda dtype: Radial(), (2, 3, 5)),
+    "whiten": Member(lambda dtype: Whiten(), (2, 3, 4)),
+    "radial_whiten": Member(lambda dtype: Whiten(exponent=0.5), (2, 3, 4)),
     "layer_norm": Member(lambda dtype: LayerNorm(), log_det="zero"),
     "layer_norm_affine": Member(lambda dtype: LayerNorm(affine=True), log_det="zero"),
     "squeeze": Member(lambda dtype: Squeeze(), log_det="zero"),
@@ -266,6 +271,11 @@ FLOWS = {
 BIJECTIONS = {name: m for name, m in FLOWS.items() if m.make(np.float32).bijective}
 
 
+def _positive_triangles(rng, shape):
+    lower = np.tril(0.5 * rng.standard_normal(shape), -1)
+    return lower + np.eye(shape[-1]) * rng.uniform(0.5, 2.0, shape[:-1])[..., None]
+
+
 # Name of a variable -> a draw of it, (random numbers, shape) -> array.
 DRAWS = {
     "kernel": lambda rng, shape: rng.standard_normal(shape) * float(np.prod(shape[:-1])) ** -0.5,
@@ -277,6 +287,7 @@ DRAWS = {
     "std": lambda rng, shape: rng.uniform(0.5, 2.0, shape),
     "log_scale": lambda rng, shape: 0.3 * rng.standard_normal(shape),
     "lu": lambda rng, shape: 0.5 * rng.standard_normal(shape) * shape[0] ** -0.5,
+    "whitening": lambda rng, shape: _positive_triangles(rng, shape),
     "vectors": lambda rng, shape: rng.standard_normal(shape),
     "index": lambda rng, shape: rng.permutation(shape[0]),
     "rotation": lambda rng, shape: np.linalg.qr(rng.standard_normal(shape))[0],
