@@ -36,6 +36,7 @@ from jaxflow.flows.registry import FLOWS
 from jaxflow.flows.reshape import Haar, Split, Squeeze
 from jaxflow.flows.spline import RationalQuadraticSpline
 from jaxflow.flows.transform import COUPLINGS, LOG_SCALES, Transform
+from jaxflow.flows.u_shaped import UShapedFlow
 
 __all__ = [
     "COUPLINGS",
@@ -84,6 +85,7 @@ __all__ = [
     "SwapHalves",
     "TrainedBase",
     "Transform",
+    "UShapedFlow",
     "act_norm_params",
     "from_freia",
     "log_diagonal_prior",

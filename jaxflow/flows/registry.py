@@ -6,6 +6,7 @@ from jaxflow.flows.bijection import Bijection
 from jaxflow.flows.coupling_flow import CFlowDecoder, FastFlow2D
 from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.msflow import MSFlow
+from jaxflow.flows.u_shaped import UShapedFlow
 
 # Name -> a flow of one feature map, or a `joint` one of all; what can be chosen are its fields.
 FLOWS: dict[str, Callable[..., Bijection]] = {
@@ -13,4 +14,5 @@ FLOWS: dict[str, Callable[..., Bijection]] = {
     "cflow": CFlowDecoder,
     "glow": Glow2D,
     "msflow": MSFlow,
+    "u_shaped": UShapedFlow,
 }

@@ -44,6 +44,7 @@ from jaxflow.flows import (
     Squeeze,
     Standardize,
     SwapHalves,
+    UShapedFlow,
 )
 
 
@@ -148,6 +149,10 @@ def _msflow(dtype):
     return MSFlow(parallel_steps=(1, 1), param_dtype=dtype)
 
 
+def _u_shaped(dtype, **options):
+    return UShapedFlow(steps=1, param_dtype=dtype, **options)
+
+
 def _deep_spline(dtype):
     step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
     return Chain([link.clone() for _ in range(20) for link in step])
@@ -214,6 +219,13 @@ FLOWS = {
     "arctan_coupling": Member(functools.partial(_conv, log_scale="arctan")),
     "average_pool": Member(lambda dtype: AveragePool(), (2, 4, 4), log_det="zero"),
     "msflow": Member(_msflow, ((2, 3, 10), (1, 2, 14)), ((2, 3, 2), (1, 2, 2))),
+    "u_shaped": Member(_u_shaped, ((4, 4, 3), (2, 2, 7), (1, 1, 8))),
+    "u_shaped_uniform": Member(
+        functools.partial(_u_shaped, coupling="additive", permutation="linear", conjugate=True),
+        ((2, 4, 3), (1, 2, 8)),
+        ((2, 4, 2), (1, 2, 2)),
+        log_det="constant",
+    ),
     "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
     "conjugate_coupling": Member(lambda dtype: Conjugate(_dense(dtype), _linear(dtype)), (5,)),
     "step_of_parts": Member(_step),

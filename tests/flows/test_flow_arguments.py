@@ -27,6 +27,7 @@ from jaxflow.flows import (
     SoftPermutation,
     Split,
     Squeeze,
+    UShapedFlow,
     from_freia,
     position_encoding,
 )
@@ -202,6 +203,19 @@ def test_maps_that_a_cross_map_coupling_does_not_take_are_named(
     condition = None if condition is None else tuple(map(jnp.zeros, condition))
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         jax.eval_shape(flow.init, jax.random.key(0), x, condition)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(2, 4, 4, 6), (2, 2, 2, 12)], "stage 1 must have a multiple of 8 channels, for half of "),
+        ([(2, 4, 4, 6), (2, 4, 4, 8)], "x[0] must be twice as high and wide as x[1], f[..., 8, 8,"),
+        ([(2, 4, 4, 6), (1, 2, 2, 8)], "x[0] must be twice as high and wide as x[1], f[..., 4, 4,"),
+    ],
+)
+def test_maps_that_a_u_shaped_flow_does_not_take_are_named(shapes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        jax.eval_shape(UShapedFlow().init, jax.random.key(0), tuple(map(jnp.zeros, shapes)))
 
 
 def test_parts_that_do_not_fit_together_are_named():

@@ -1,0 +1,84 @@
+"""Published flows over all maps against their public code: latents, log_det, parameters."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import unflatten_dict
+
+import jaxflow
+from jaxflow.detectors import FlowPyramid, score_named
+from jaxflow.encoders import load_encoder
+from jaxflow.errors import InputError
+from jaxflow.experiments.checks import check_config, check_effects
+from jaxflow.experiments.config import load_config
+from jaxflow.experiments.detector import make_detector, make_flow
+from jaxflow.flows import UShapedFlow
+
+ROOT = pathlib.Path(jaxflow.__file__).parents[1]
+FIXTURES = ROOT / "tests" / "flows" / "fixtures"
+# What the public code made, its weights by the names that they have here.
+SYSTEMS = {
+    # With FrEIA 0.2. It upsamples channels in another order; the last permutation of each stage is
+    # the public one followed by that reordering.
+    "u_shaped": UShapedFlow(steps=2),
+}
+
+
+def relative(got, expected):
+    return np.abs(got - expected).max() / np.abs(expected).max()
+
+
+def run(name):
+    """Return the arrays of a fixture, and the latents of its input."""
+    with np.load(FIXTURES / f"{name}.npz") as data:
+        arrays = dict(data)
+    maps = tuple(arrays[f"x/{i}"] for i in range(3))
+    pyramid = FlowPyramid(SYSTEMS[name], 3, "none")
+    flat = {k: v for k, v in arrays.items() if k.startswith(("params/", "constants/"))}
+    variables = {kind: {"flows": tree} for kind, tree in unflatten_dict(flat, sep="/").items()}
+    drawn = jax.eval_shape(pyramid.init, jax.random.key(0), maps)
+    assert jax.tree.map(jnp.shape, dict(drawn)) == jax.tree.map(jnp.shape, variables)
+    return arrays, jax.jit(lambda v, m: pyramid.apply(v, m, method="latents"))(variables, maps)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_flow_equals_the_public_code(name):
+    arrays, latents = run(name)
+    for i, latent in enumerate(latents):
+        assert relative(latent.z, arrays[f"z/{i}"]) < 1e-5
+    log_det = sum(latent.log_det.sum((1, 2)) for latent in latents)
+    assert relative(log_det, arrays["log_det"]) < 1e-5
+
+
+def test_the_score_of_the_u_shaped_flow_equals_the_public_code():
+    arrays, latents = run("u_shaped")
+    scored = score_named("probability")(latents, (32, 32))
+    np.testing.assert_allclose(scored.anomaly_map, -arrays["probability"], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "maps", "expected"),
+    [
+        ("u_shaped_resnet18", ((64, 64), (32, 128), (16, 256)), 2_397_384),
+        ("u_shaped_wide_resnet50_2", ((64, 256), (32, 512), (16, 1024)), 27_264_096),
+    ],
+)
+def test_a_config_has_as_many_parameters_as_the_public_code(name, maps, expected):
+    config = load_config(str(ROOT / "configs" / f"{name}.py"))
+    check_config(config)
+    check_effects(config)
+    x = [jax.ShapeDtypeStruct((1, side, side, c), jnp.float32) for side, c in maps]
+    pyramid = FlowPyramid(make_flow(config.model), 3, config.model.normalization)
+    shapes = jax.eval_shape(pyramid.init, jax.random.key(0), x)
+    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"])) == expected
+
+
+def test_an_input_that_the_u_shaped_flow_cannot_halve_is_one_clear_line():
+    config = load_config(str(ROOT / "configs" / "u_shaped_resnet18.py"))
+    encoder = load_encoder("resnet18", weights="random")
+    config.data.image_size = (72, 64)
+    with pytest.raises(InputError, match=r"^config.model: x\[1\] must be twice as high .* \(1, 9,"):
+        make_detector(config, encoder)
