@@ -108,6 +108,7 @@ OVER_POSITIONS: dict[str, OverPositions] = {
         functools.partial(top_mean, share=MSFLOW_TOP_SHARE),
         "the mean of the highest three hundredths of its map, as MSFlow takes it",
     ),
+    "mean": OverPositions(lambda maps: maps.mean((1, 2)), "the mean of its map"),
     "median_top": OverPositions(
         top_over_median, "how far the highest hundredth of its map lies above the map's median"
     ),

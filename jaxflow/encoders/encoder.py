@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,9 +36,12 @@ class Encoder:
       commit: of the hub's repository that the weights came from; None elsewhere.
       neighbourhood: side of the square that each map is averaged over around each position, odd;
         1: none. See `average_neighbourhood`.
+      input_scales: the image is encoded once at each of these: at 2, every second pixel in both
+        directions. The maps are those of the first scale, then those of the next.
 
     Raises:
-      InputError: if the neighbourhood is not odd and positive.
+      InputError: if the neighbourhood is not odd and positive, or the scales are not whole numbers
+        from 1 in increasing order.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Encoder:
     size_multiple: int = 1
     commit: str | None = None
     neighbourhood: int = 1
+    input_scales: tuple[int, ...] = (1,)
 
     def __post_init__(self):
         side = self.neighbourhood
@@ -60,28 +65,30 @@ class Encoder:
             raise InputError(
                 f"encoder {self.name}: neighbourhood must be odd and positive, got {side!r}"
             )
+        _check_scales(self.name, self.input_scales)
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each map."""
-        return self.module.channels
+        return self.module.channels * len(self.input_scales)
 
     @property
     def strides(self) -> tuple[int, ...]:
         """Input pixels along one side of one position of each map."""
-        return self.module.strides
+        return tuple(k * stride for k in self.input_scales for stride in self.module.strides)
 
     def __call__(self, variables: Any, images: jax.Array | np.ndarray) -> tuple[jax.Array, ...]:
         """Give the feature maps of images.
 
-        Standardize, (x / 255 - mean) / std, run the module, average over the neighbourhood.
+        Standardize, (x / 255 - mean) / std, run the module at each of the input scales, average
+        over the neighbourhood.
 
         Args:
           variables: `self.variables`, or a copy of them placed or replicated elsewhere.
           images: u8[b, h, w, 3], or floating point, intensities in [0, 255].
 
         Returns:
-          One map f32[b, ceil(h / stride), ceil(w / stride), channels] a stage.
+          One map f32[b, ceil(h / stride), ceil(w / stride), channels] a scale and stage.
 
         Raises:
           InputError: if the encoder cannot take images of this size.
@@ -95,8 +102,13 @@ class Encoder:
         dtype = self.module.dtype
         x = jnp.asarray(images).astype(jnp.promote_types(dtype, jnp.float32))
         x = x * jnp.asarray(scale, x.dtype) + jnp.asarray(offset, x.dtype)
-        maps: Any = self.module.apply(variables, x.astype(dtype))
-        return tuple(average_neighbourhood(m.astype(jnp.float32), self.neighbourhood) for m in maps)
+        x = x.astype(dtype)
+        runs = [self.module.apply(variables, x[:, ::k, ::k]) for k in self.input_scales]
+        return tuple(
+            average_neighbourhood(m.astype(jnp.float32), self.neighbourhood)
+            for maps in runs
+            for m in maps
+        )
 
     @functools.cached_property
     def compiled(self) -> Callable[..., tuple[jax.Array, ...]]:
@@ -117,11 +129,13 @@ class Encoder:
         """Check that the encoder takes an input of (height, width).
 
         Raises:
-          InputError: if a side is not a multiple of `size_multiple`, or shorter than a position of
-            the coarsest map.
+          InputError: if a side is not a multiple of `size_multiple` at each of the input scales, or
+            shorter than a position of the coarsest map.
         """
         height, width = size
         least, multiple = max(self.strides), self.size_multiple
+        if multiple > 1:
+            multiple *= math.lcm(*self.input_scales)
         if min(height, width) < least:
             raise InputError(
                 f"input size {height} x {width}: too small for {self.name} at stages "
@@ -132,6 +146,15 @@ class Encoder:
                 f"input size {height} x {width}: {self.name} takes multiples of {multiple}, e.g. "
                 f"{_nearest(height, multiple)} x {_nearest(width, multiple)}"
             )
+
+
+def _check_scales(name: str, scales: Any) -> None:
+    whole = isinstance(scales, tuple) and all(type(k) is int and k > 0 for k in scales)
+    if not whole or not scales or any(a >= b for a, b in zip(scales, scales[1:], strict=False)):
+        raise InputError(
+            f"encoder {name}: input_scales must be whole numbers from 1 in increasing order, such "
+            f"as (1, 2, 4), got {scales!r}"
+        )
 
 
 def _nearest(side: int, multiple: int) -> int:

@@ -21,6 +21,7 @@ from jaxflow.flows.convert import from_freia
 from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.coupling_flow import CFlowDecoder, CouplingFlow, FastFlow2D
 from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
+from jaxflow.flows.cs_flow import CrossScaleConditioner, CSFlow
 from jaxflow.flows.fusion import FusionConditioner, NormalizedConvConditioner
 from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.householder import Householder
@@ -49,6 +50,7 @@ __all__ = [
     "Base",
     "Bijection",
     "CFlowDecoder",
+    "CSFlow",
     "Chain",
     "Conjugate",
     "ConvConditioner",
@@ -56,6 +58,7 @@ __all__ = [
     "CouplingFlow",
     "CrossMapConditioner",
     "CrossMapCoupling",
+    "CrossScaleConditioner",
     "DenseConditioner",
     "DiagonalGaussian",
     "FastFlow2D",

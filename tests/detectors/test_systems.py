@@ -9,13 +9,14 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import jaxflow
-from jaxflow.detectors import FlowPyramid, score_named
+from jaxflow.detectors import LOSSES, FlowPyramid, score_named
 from jaxflow.encoders import load_encoder
 from jaxflow.errors import InputError
 from jaxflow.experiments.checks import check_config, check_effects
 from jaxflow.experiments.config import load_config
 from jaxflow.experiments.detector import make_detector, make_flow
-from jaxflow.flows import UShapedFlow
+from jaxflow.flows import CSFlow, UShapedFlow
+from jaxflow.training import OPTIMIZERS
 
 ROOT = pathlib.Path(jaxflow.__file__).parents[1]
 FIXTURES = ROOT / "tests" / "flows" / "fixtures"
@@ -24,6 +25,8 @@ SYSTEMS = {
     # With FrEIA 0.2. It upsamples channels in another order; the last permutation of each stage is
     # the public one followed by that reordering.
     "u_shaped": UShapedFlow(steps=2),
+    # Its permutations are followed by a swap of the halves, for it begins with the other half.
+    "cs_flow": CSFlow(steps=2, kernel_sizes=(3, 5), hidden_ratio=4.0),
 }
 
 
@@ -59,11 +62,22 @@ def test_the_score_of_the_u_shaped_flow_equals_the_public_code():
     np.testing.assert_allclose(scored.anomaly_map, -arrays["probability"], 1e-5)
 
 
+def test_the_score_and_the_loss_of_cs_flow_equal_the_public_code():
+    arrays, latents = run("cs_flow")
+    # It leaves the constant of the standard normal out of both.
+    constant = 0.5 * np.log(2 * np.pi)
+    scored = score_named("latent-weighted-mean")(latents, (16, 24))
+    np.testing.assert_allclose(scored.anomaly_score - constant, arrays["score"], 1e-5)
+    losses = LOSSES["nll_per_dimension"].of_images(latents)
+    np.testing.assert_allclose(losses.mean() - constant, arrays["loss"], 1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "maps", "expected"),
     [
         ("u_shaped_resnet18", ((64, 64), (32, 128), (16, 256)), 2_397_384),
         ("u_shaped_wide_resnet50_2", ((64, 256), (32, 512), (16, 1024)), 27_264_096),
+        ("cs_flow_efficientnet_b5", ((24, 304), (12, 304), (6, 304)), 275_227_288),
     ],
 )
 def test_a_config_has_as_many_parameters_as_the_public_code(name, maps, expected):
@@ -82,3 +96,10 @@ def test_an_input_that_the_u_shaped_flow_cannot_halve_is_one_clear_line():
     config.data.image_size = (72, 64)
     with pytest.raises(InputError, match=r"^config.model: x\[1\] must be twice as high .* \(1, 9,"):
         make_detector(config, encoder)
+
+
+def test_the_optimizer_of_cs_flow_damps_small_steps_and_clips_large_ones():
+    adam, params = OPTIMIZERS["adam_cs_flow"](0.1, 0.0), jnp.zeros(4)
+    for size, clipped in ((1e-4, 1e-4), (50.0, 0.5)):
+        updates, _ = adam.update(jnp.full(4, size), adam.init(params), params)
+        np.testing.assert_allclose(updates, -0.1 * clipped / (clipped + 1e-4), 1e-4)

@@ -24,6 +24,7 @@ from jaxflow.flows import (
     Coupling,
     CrossMapConditioner,
     CrossMapCoupling,
+    CSFlow,
     DenseConditioner,
     FastFlow2D,
     GlobalAffine,
@@ -153,6 +154,10 @@ def _u_shaped(dtype, **options):
     return UShapedFlow(steps=1, param_dtype=dtype, **options)
 
 
+def _cs_flow(dtype, **options):
+    return CSFlow(steps=1, hidden_ratio=2.0, param_dtype=dtype, **options)
+
+
 def _deep_spline(dtype):
     step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
     return Chain([link.clone() for _ in range(20) for link in step])
@@ -219,6 +224,8 @@ FLOWS = {
     "arctan_coupling": Member(functools.partial(_conv, log_scale="arctan")),
     "average_pool": Member(lambda dtype: AveragePool(), (2, 4, 4), log_det="zero"),
     "msflow": Member(_msflow, ((2, 3, 10), (1, 2, 14)), ((2, 3, 2), (1, 2, 2))),
+    "cs_flow": Member(_cs_flow, ((3, 4, 4), (2, 2, 5), (1, 1, 4))),
+    "cs_flow_given": Member(_cs_flow, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),
     "u_shaped": Member(_u_shaped, ((4, 4, 3), (2, 2, 7), (1, 1, 8))),
     "u_shaped_uniform": Member(
         functools.partial(_u_shaped, coupling="additive", permutation="linear", conjugate=True),

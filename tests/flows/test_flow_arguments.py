@@ -14,6 +14,7 @@ from jaxflow.flows import (
     CouplingFlow,
     CrossMapConditioner,
     CrossMapCoupling,
+    CSFlow,
     FastFlow2D,
     Haar,
     Householder,
@@ -216,6 +217,25 @@ def test_maps_that_a_cross_map_coupling_does_not_take_are_named(
 def test_maps_that_a_u_shaped_flow_does_not_take_are_named(shapes, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         jax.eval_shape(UShapedFlow().init, jax.random.key(0), tuple(map(jnp.zeros, shapes)))
+
+
+@pytest.mark.parametrize(
+    ("options", "shapes", "message"),
+    [
+        (
+            {},
+            [(2, 5, 4, 6), (2, 2, 2, 6)],
+            "maps must halve from one to the next, got [(5, 4), (2,",
+        ),
+        ({"kernel_sizes": ()}, [(2, 4, 4, 6)], "kernel_sizes must name at least one size, got"),
+        ({"kernel_sizes": (2,)}, [(2, 4, 4, 6)], "kernel_size must be odd and positive, got 2"),
+        ({"steps": 0}, [(2, 4, 4, 6)], "steps must be at least 1, got 0"),
+        ({"permutation": "x"}, [(2, 4, 4, 6)], "permutation must be one of hard, soft, linear"),
+    ],
+)
+def test_what_cs_flow_does_not_take_is_named(options, shapes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        jax.eval_shape(CSFlow(**options).init, jax.random.key(0), tuple(map(jnp.zeros, shapes)))
 
 
 def test_parts_that_do_not_fit_together_are_named():
