@@ -38,10 +38,12 @@ class Encoder:
         1: none. See `average_neighbourhood`.
       input_scales: the image is encoded once at each of these: at 2, every second pixel in both
         directions. The maps are those of the first scale, then those of the next.
+      pooled: whether each map is averaged over all its positions, to a map of one position.
 
     Raises:
-      InputError: if the neighbourhood is not odd and positive, or the scales are not whole numbers
-        from 1 in increasing order.
+      InputError: if the neighbourhood is not odd and positive, the scales are not whole numbers
+        from 1 in increasing order, pooled is no bool, or there are both pooled maps and a
+        neighbourhood.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Encoder:
     commit: str | None = None
     neighbourhood: int = 1
     input_scales: tuple[int, ...] = (1,)
+    pooled: bool = False
 
     def __post_init__(self):
         side = self.neighbourhood
@@ -66,6 +69,15 @@ class Encoder:
                 f"encoder {self.name}: neighbourhood must be odd and positive, got {side!r}"
             )
         _check_scales(self.name, self.input_scales)
+        if not isinstance(self.pooled, bool):
+            raise InputError(
+                f"encoder {self.name}: pooled must be True or False, got {self.pooled!r}"
+            )
+        if self.pooled and side > 1:
+            raise InputError(
+                f"encoder {self.name}: neighbourhood {side} has no effect with pooled, which "
+                "averages over all positions; leave one of them out"
+            )
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -74,21 +86,22 @@ class Encoder:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Input pixels along one side of one position of each map."""
+        """Input pixels along one side of one position of each map, before it is pooled."""
         return tuple(k * stride for k in self.input_scales for stride in self.module.strides)
 
     def __call__(self, variables: Any, images: jax.Array | np.ndarray) -> tuple[jax.Array, ...]:
         """Give the feature maps of images.
 
         Standardize, (x / 255 - mean) / std, run the module at each of the input scales, average
-        over the neighbourhood.
+        over the neighbourhood, or over all positions.
 
         Args:
           variables: `self.variables`, or a copy of them placed or replicated elsewhere.
           images: u8[b, h, w, 3], or floating point, intensities in [0, 255].
 
         Returns:
-          One map f32[b, ceil(h / stride), ceil(w / stride), channels] a scale and stage.
+          One map f32[b, ceil(h / stride), ceil(w / stride), channels] a scale and stage; f32[b, 1,
+          1, channels] if they are pooled.
 
         Raises:
           InputError: if the encoder cannot take images of this size.
@@ -104,11 +117,10 @@ class Encoder:
         x = x * jnp.asarray(scale, x.dtype) + jnp.asarray(offset, x.dtype)
         x = x.astype(dtype)
         runs = [self.module.apply(variables, x[:, ::k, ::k]) for k in self.input_scales]
-        return tuple(
-            average_neighbourhood(m.astype(jnp.float32), self.neighbourhood)
-            for maps in runs
-            for m in maps
-        )
+        wide = [m.astype(jnp.float32) for maps in runs for m in maps]
+        if self.pooled:
+            return tuple(m.mean((1, 2), keepdims=True) for m in wide)
+        return tuple(average_neighbourhood(m, self.neighbourhood) for m in wide)
 
     @functools.cached_property
     def compiled(self) -> Callable[..., tuple[jax.Array, ...]]:
@@ -123,6 +135,8 @@ class Encoder:
         """
         self.check_input_size(size)
         height, width = size
+        if self.pooled:
+            return ((1, 1),) * len(self.strides)
         return tuple((-(-height // s), -(-width // s)) for s in self.strides)
 
     def check_input_size(self, size: tuple[int, int]) -> None:

@@ -268,7 +268,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {spec.name: spec for spec in _TIMM
 
 
 # Options that every encoder takes.
-_OF_ALL = ("neighbourhood", "input_scales")
+_OF_ALL = ("neighbourhood", "input_scales", "pooled")
 
 
 def options_of(name: str) -> set[str]:
@@ -281,16 +281,16 @@ def load_encoder(
     *,
     neighbourhood: int = 1,
     input_scales: Sequence[int] = (1,),
+    pooled: bool = False,
     **options: Any,
 ) -> Encoder:
     """Load a frozen encoder.
 
     Args:
       name: a key of `ENCODERS`.
-      neighbourhood: side of the square that each map is averaged over around each position, odd;
-        1: none (PatchCore: 3). Every encoder takes it.
-      input_scales: the image is encoded once at each of these: at 2, every second pixel in both
-        directions (CS-Flow: 1, 2 and 4). Every encoder takes them.
+      neighbourhood: see `Encoder`; every encoder takes these three (PatchCore: 3).
+      input_scales: see `Encoder` (CS-Flow and DifferNet: 1, 2, 4).
+      pooled: see `Encoder` (DifferNet: True).
       **options: what it takes: timm's encoders `stages`, `weights`, `tag`, `revision`, `seed` and
         `dtype` (see `EncoderSpec.__call__`), one from outside its own.
 
@@ -299,8 +299,8 @@ def load_encoder(
 
     Raises:
       WeightsUnavailable: the hub's weights are neither cached nor reachable.
-      InputError: no such encoder, option, stage or tag; a neighbourhood that is not odd; scales
-        that are not whole numbers in increasing order; weights that are not this encoder's.
+      InputError: no such encoder, option, stage or tag; as `Encoder`; weights that are not this
+        encoder's.
 
     Example:
       >>> encoder = load_encoder("resnet18", weights="random")
@@ -320,7 +320,9 @@ def load_encoder(
     if not isinstance(encoder, Encoder):
         raise InputError(f"encoder {name}: its entry must return an Encoder, got {encoder!r}")
     scales = tuple(input_scales) if isinstance(input_scales, Sequence) else input_scales
-    return dataclasses.replace(encoder, neighbourhood=neighbourhood, input_scales=scales)
+    return dataclasses.replace(
+        encoder, neighbourhood=neighbourhood, input_scales=scales, pooled=pooled
+    )
 
 
 def parameter_shapes(module: FeatureModule, input_size: int) -> Any:

@@ -22,9 +22,11 @@ from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.coupling_flow import CFlowDecoder, CouplingFlow, FastFlow2D
 from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
 from jaxflow.flows.cs_flow import CrossScaleConditioner, CSFlow
+from jaxflow.flows.differnet import DifferNet
 from jaxflow.flows.fusion import FusionConditioner, NormalizedConvConditioner
 from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.householder import Householder
+from jaxflow.flows.joined import Joined
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
 from jaxflow.flows.linear import PERMUTATIONS, InvertibleLinear, log_diagonal_prior
 from jaxflow.flows.mixture import GaussianMixture
@@ -61,6 +63,7 @@ __all__ = [
     "CrossScaleConditioner",
     "DenseConditioner",
     "DiagonalGaussian",
+    "DifferNet",
     "FastFlow2D",
     "FusionConditioner",
     "GaussianMixture",
@@ -72,6 +75,7 @@ __all__ = [
     "Identity",
     "Inverse",
     "InvertibleLinear",
+    "Joined",
     "LayerNorm",
     "MSFlow",
     "MaskedAutoregressive",

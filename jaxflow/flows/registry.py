@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jaxflow.flows.bijection import Bijection
 from jaxflow.flows.coupling_flow import CFlowDecoder, FastFlow2D
 from jaxflow.flows.cs_flow import CSFlow
+from jaxflow.flows.differnet import DifferNet
 from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.msflow import MSFlow
 from jaxflow.flows.u_shaped import UShapedFlow
@@ -16,5 +17,6 @@ FLOWS: dict[str, Callable[..., Bijection]] = {
     "glow": Glow2D,
     "msflow": MSFlow,
     "cs_flow": CSFlow,
+    "differnet": DifferNet,
     "u_shaped": UShapedFlow,
 }

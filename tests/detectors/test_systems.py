@@ -15,7 +15,7 @@ from jaxflow.errors import InputError
 from jaxflow.experiments.checks import check_config, check_effects
 from jaxflow.experiments.config import load_config
 from jaxflow.experiments.detector import make_detector, make_flow
-from jaxflow.flows import CSFlow, UShapedFlow
+from jaxflow.flows import CSFlow, DifferNet, UShapedFlow
 from jaxflow.training import OPTIMIZERS
 
 ROOT = pathlib.Path(jaxflow.__file__).parents[1]
@@ -25,8 +25,9 @@ SYSTEMS = {
     # With FrEIA 0.2. It upsamples channels in another order; the last permutation of each stage is
     # the public one followed by that reordering.
     "u_shaped": UShapedFlow(steps=2),
-    # Its permutations are followed by a swap of the halves, for it begins with the other half.
+    # The permutations of these are followed by a swap of the halves, for they begin with the other.
     "cs_flow": CSFlow(steps=2, kernel_sizes=(3, 5), hidden_ratio=4.0),
+    "differnet": DifferNet(steps=2, hidden_ratio=2.0),
 }
 
 
@@ -72,12 +73,24 @@ def test_the_score_and_the_loss_of_cs_flow_equal_the_public_code():
     np.testing.assert_allclose(losses.mean() - constant, arrays["loss"], 1e-5)
 
 
+def test_the_score_and_the_loss_of_differnet_equal_the_public_code():
+    arrays, latents = run("differnet")
+    constant = 0.5 * np.log(2 * np.pi)
+    scored = score_named("latent")(latents, (6, 8))
+    # It does not halve the mean square.
+    np.testing.assert_allclose(2 * (scored.anomaly_score - constant), arrays["score"], 1e-5)
+    assert np.ptp(scored.anomaly_map, (1, 2)).max() == 0
+    losses = LOSSES["nll_per_dimension"].of_images(latents)
+    np.testing.assert_allclose(losses.mean() - constant, arrays["loss"], 1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "maps", "expected"),
     [
         ("u_shaped_resnet18", ((64, 64), (32, 128), (16, 256)), 2_397_384),
         ("u_shaped_wide_resnet50_2", ((64, 256), (32, 512), (16, 1024)), 27_264_096),
         ("cs_flow_efficientnet_b5", ((24, 304), (12, 304), (6, 304)), 275_227_288),
+        ("differnet_resnet18", ((1, 256), (1, 256), (1, 256)), 172_077_056),
     ],
 )
 def test_a_config_has_as_many_parameters_as_the_public_code(name, maps, expected):
@@ -103,3 +116,13 @@ def test_the_optimizer_of_cs_flow_damps_small_steps_and_clips_large_ones():
     for size, clipped in ((1e-4, 1e-4), (50.0, 0.5)):
         updates, _ = adam.update(jnp.full(4, size), adam.init(params), params)
         np.testing.assert_allclose(updates, -0.1 * clipped / (clipped + 1e-4), 1e-4)
+
+
+def test_the_optimizer_of_differnet_forgets_sooner_than_adam():
+    adam, params = OPTIMIZERS["adam_differnet"](0.1, 0.0), jnp.zeros(())
+    state = adam.init(params)
+    for gradient in (1.0, 0.0):
+        updates, state = adam.update(jnp.asarray(gradient), state, params)
+    # Of moments 0.2 and 0.16 of the first gradient, and their sum of weights 0.36.
+    expected = (0.16 / 0.36) / (np.sqrt(0.16 / 0.36) + 1e-4)
+    np.testing.assert_allclose(updates, -0.1 * expected, 1e-5)

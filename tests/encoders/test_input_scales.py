@@ -1,4 +1,4 @@
-"""An image encoded at several sizes, whatever the encoder."""
+"""An image encoded at several sizes, and maps averaged to one position, whatever the encoder."""
 
 import numpy as np
 import pytest
@@ -51,3 +51,21 @@ def test_an_encoder_of_patches_takes_their_multiples_at_every_scale():
 def test_scales_that_are_none_are_refused(scales):
     with pytest.raises(InputError, match="^encoder small: input_scales must be whole numbers"):
         load_encoder("small", input_scales=scales)
+
+
+def test_a_pooled_map_is_the_mean_of_its_positions_at_each_scale():
+    wide = load_encoder("small", input_scales=(1, 2))
+    pooled = load_encoder("small", input_scales=(1, 2), pooled=True)
+    for a, b in zip(wide({}, IMAGES), pooled({}, IMAGES), strict=True):
+        assert b.shape == (2, 1, 1, a.shape[-1])
+        np.testing.assert_allclose(b[:, 0, 0], a.mean((1, 2)), 1e-5)
+    assert pooled.map_sizes((21, 32)) == ((1, 1),) * 4
+
+
+def test_pooled_is_true_or_false_and_goes_without_a_neighbourhood():
+    with pytest.raises(InputError, match="^encoder small: pooled must be True or False, got 1"):
+        load_encoder("small", pooled=1)
+    with pytest.raises(InputError, match="^encoder small: neighbourhood 3 has no effect with pool"):
+        load_encoder("small", pooled=True, neighbourhood=3)
+    with pytest.raises(InputError, match="^input size 2 x 32: too small"):
+        load_encoder("small", pooled=True).map_sizes((2, 32))

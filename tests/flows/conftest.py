@@ -26,6 +26,7 @@ from jaxflow.flows import (
     CrossMapCoupling,
     CSFlow,
     DenseConditioner,
+    DifferNet,
     FastFlow2D,
     GlobalAffine,
     Glow2D,
@@ -35,6 +36,7 @@ from jaxflow.flows import (
     Identity,
     Inverse,
     InvertibleLinear,
+    Joined,
     LayerNorm,
     MaskedAutoregressive,
     MSFlow,
@@ -158,6 +160,14 @@ def _cs_flow(dtype, **options):
     return CSFlow(steps=1, hidden_ratio=2.0, param_dtype=dtype, **options)
 
 
+def _differnet(dtype):
+    return DifferNet(steps=1, hidden_ratio=2.0, param_dtype=dtype)
+
+
+def _joined(dtype):
+    return Joined(CFlowDecoder(steps=1, param_dtype=dtype))
+
+
 def _deep_spline(dtype):
     step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
     return Chain([link.clone() for _ in range(20) for link in step])
@@ -226,6 +236,8 @@ FLOWS = {
     "msflow": Member(_msflow, ((2, 3, 10), (1, 2, 14)), ((2, 3, 2), (1, 2, 2))),
     "cs_flow": Member(_cs_flow, ((3, 4, 4), (2, 2, 5), (1, 1, 4))),
     "cs_flow_given": Member(_cs_flow, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),
+    "differnet": Member(_differnet, ((1, 1, 4), (1, 1, 3))),
+    "joined": Member(_joined, ((2, 4, 3), (2, 4, 2)), ((2, 4, 2), (2, 4, 3))),
     "u_shaped": Member(_u_shaped, ((4, 4, 3), (2, 2, 7), (1, 1, 8))),
     "u_shaped_uniform": Member(
         functools.partial(_u_shaped, coupling="additive", permutation="linear", conjugate=True),

@@ -15,12 +15,15 @@ from jaxflow.flows import (
     CrossMapConditioner,
     CrossMapCoupling,
     CSFlow,
+    DenseConditioner,
+    DifferNet,
     FastFlow2D,
     Haar,
     Householder,
     Identity,
     Inverse,
     InvertibleLinear,
+    Joined,
     LayerNorm,
     MaskedAutoregressive,
     PerMap,
@@ -116,6 +119,12 @@ CONV = ConvConditioner()
         (Inverse(Split()), MAP, "z must be a tuple of 2 arrays, got "),
         (LayerNorm(), (2, 6), "x must be f[..., h, w, c], got shape (2, 6)"),
         (PerMap(Identity()), MAP, "maps must be an integer, got None"),
+        (Joined(abs), MAP, "flow must be a flow, got builtin_function_or_method"),
+        (
+            Coupling(DenseConditioner(hidden_layers=0)),
+            (2, 6),
+            "hidden_layers must be at least 1, got 0",
+        ),
         (PerMap(abs, 2), MAP, "flows must be a flow or a sequence of flows, got <built-in"),
         (PerMap([]), MAP, "flows must hold at least one flow, got none"),
         (PerMap([Identity(), abs]), MAP, "flows[1] must be a flow, got builtin_function_or_meth"),
@@ -236,6 +245,19 @@ def test_maps_that_a_u_shaped_flow_does_not_take_are_named(shapes, message):
 def test_what_cs_flow_does_not_take_is_named(options, shapes, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         jax.eval_shape(CSFlow(**options).init, jax.random.key(0), tuple(map(jnp.zeros, shapes)))
+
+
+@pytest.mark.parametrize(
+    ("options", "shapes", "message"),
+    [
+        ({}, [(2, 4, 6), (2, 2, 6)], "x must have maps that differ only in channels, got [(2, 4,"),
+        ({"steps": 0}, [(2, 6)], "steps must be at least 1, got 0"),
+        ({"permutation": "x"}, [(2, 6)], "permutation must be one of hard, soft, linear, got 'x'"),
+    ],
+)
+def test_what_differnet_does_not_take_is_named(options, shapes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        jax.eval_shape(DifferNet(**options).init, jax.random.key(0), tuple(map(jnp.zeros, shapes)))
 
 
 def test_parts_that_do_not_fit_together_are_named():
