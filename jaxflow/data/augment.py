@@ -131,8 +131,24 @@ def cflow_augmentation(category: str | None = None) -> RandomFlipRotate:
     return RandomFlipRotate(rotation=1.0, degrees=5.0)
 
 
+def differnet_augmentation(category: str | None = None) -> RandomFlipRotate:
+    """Make DifferNet's: rotation by any angle, always.
+
+    Args:
+      category: unused.
+
+    Returns:
+      The transform.
+
+    Source: DifferNet's public code (arXiv 2008.12577), which fills corners with black.
+    """
+    del category
+    return RandomFlipRotate(rotation=1.0, degrees=180.0)
+
+
 AUGMENTATIONS: dict[str, Callable[[str | None], RandomFlipRotate | None]] = {
     "none": no_augmentation,
     "fastflow": fastflow_augmentation,
     "cflow": cflow_augmentation,
+    "differnet": differnet_augmentation,
 }

@@ -17,16 +17,22 @@ class Loss(NamedTuple):
       of_vectors: (log p f[...] in nats, number of channels c) -> f[...].
       over_map: reduces f[b, h, w] over the axes (1, 2); the maps of an image are then added up.
       per_dimension: whether `of_vectors` is in nats per dimension, and not in nats.
+      weighted: whether each map counts by its share of the numbers of all maps.
     """
 
     of_vectors: Callable[[jax.Array, int], jax.Array]
     over_map: Callable[..., jax.Array]
     per_dimension: bool = False
+    weighted: bool = False
 
     def of_images(self, latents: Sequence[Latent]) -> jax.Array:
         """Return the loss f[b] of each image's maps together."""
         maps = [self.of_vectors(latent.log_prob(), latent.z.shape[-1]) for latent in latents]
-        return jnp.stack([self.over_map(loss, (1, 2)) for loss in maps]).sum(0)
+        losses = jnp.stack([self.over_map(loss, (1, 2)) for loss in maps])
+        if self.weighted:
+            counts = np.array([dimensions([latent]) for latent in latents])
+            losses *= jnp.asarray(counts / counts.sum(), losses.dtype)[:, None]
+        return losses.sum(0)
 
     def of_nats(self, nats: jax.Array, dimensions: int) -> jax.Array:
         """Return nats f[] of that many dimensions in the unit of the loss, as a prior needs it."""
@@ -46,6 +52,14 @@ def negative_log_likelihood(log_prob: jax.Array, channels: int) -> jax.Array:
     return -log_prob
 
 
+def nats_per_dimension(log_prob: jax.Array, channels: int) -> jax.Array:
+    """Return `-log p / c` f[...], nats per dimension.
+
+    Source: the public code of DifferNet and CS-Flow; arXiv 2110.02855, Eq. 6, has `-log p`.
+    """
+    return -log_prob / channels
+
+
 def negative_log_sigmoid(log_prob: jax.Array, channels: int) -> jax.Array:
     """Return `-log sigmoid(log p / c)` f[...]: likely vectors count less and less.
 
@@ -60,6 +74,7 @@ def negative_log_sigmoid(log_prob: jax.Array, channels: int) -> jax.Array:
 
 LOSSES: dict[str, Loss] = {
     "nll": Loss(negative_log_likelihood, jnp.sum),
+    "nll_per_dimension": Loss(nats_per_dimension, jnp.mean, per_dimension=True, weighted=True),
     "log_sigmoid": Loss(negative_log_sigmoid, jnp.mean, per_dimension=True),
 }
 

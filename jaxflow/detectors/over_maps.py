@@ -56,6 +56,21 @@ def mean(maps: Maps, size: tuple[int, int], reference: Any = None) -> jax.Array:
     return jnp.stack([upsample(each, size) for each in maps]).mean(0)
 
 
+def weighted(maps: Maps, size: tuple[int, int], reference: Any = None) -> jax.Array:
+    """Upsample each map, and average, where each counts by its number of positions.
+
+    The mean of the anomaly map is that of all positions of all maps, where the sides of `size` are
+    multiples of theirs.
+
+    Source: CS-Flow's public code (arXiv 2110.02855), for the mean.
+    """
+    del reference
+    counts = np.array([m[0].size for m in maps])
+    shares = counts / counts.sum()
+    parts = [float(share) * upsample(m, size) for share, m in zip(shares, maps, strict=True)]
+    return jnp.stack(parts).sum(0)
+
+
 def calibrated(maps: Maps, size: tuple[int, int], moments: jax.Array) -> jax.Array:
     """Average the maps, each in standard deviations from its mean.
 
@@ -195,6 +210,7 @@ OVER_MAPS: dict[str, OverMaps] = {
         "each map in standard deviations from the mean of held-out normal images",
         Reference(_image_moments, _moments, held_out=True),
     ),
+    "weighted": OverMaps(weighted, "averaged, each map by its number of positions"),
     "max_p": OverMaps(
         max_p,
         "-log10 of the smallest p-value of the maps, by held-out normal images",

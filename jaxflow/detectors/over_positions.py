@@ -66,6 +66,9 @@ def nfa(anomaly_maps: jax.Array) -> jax.Array:
     is -log10 of the smallest. Neighbours do depend on each other, so that it is a score, and not
     the rate of false alarms that it would be for independent pixels.
 
+    U-Flow's (arXiv 2211.12353) is another: one for each region or window of the latents, from the
+    chi-squared tail of z^2 and not from p-values of normal images, to segment and not to rank.
+
     Reference: Desolneux, Moisan and Morel, "From Gestalt Theory to Image Analysis", 2008.
     """
     pixels = anomaly_maps[0].size
@@ -105,6 +108,7 @@ OVER_POSITIONS: dict[str, OverPositions] = {
         functools.partial(top_mean, share=MSFLOW_TOP_SHARE),
         "the mean of the highest three hundredths of its map, as MSFlow takes it",
     ),
+    "mean": OverPositions(lambda maps: maps.mean((1, 2)), "the mean of its map"),
     "median_top": OverPositions(
         top_over_median, "how far the highest hundredth of its map lies above the map's median"
     ),

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -267,18 +267,30 @@ _TIMM = (
 ENCODERS: dict[str, Callable[..., Encoder]] = {spec.name: spec for spec in _TIMM}
 
 
+# Options that every encoder takes.
+_OF_ALL = ("neighbourhood", "input_scales", "pooled")
+
+
 def options_of(name: str) -> set[str]:
     """Give the names of what `load_encoder` takes for an encoder: its own, and those of all."""
-    return {*inspect.signature(ENCODERS[name]).parameters, "neighbourhood"}
+    return {*inspect.signature(ENCODERS[name]).parameters, *_OF_ALL}
 
 
-def load_encoder(name: str, *, neighbourhood: int = 1, **options: Any) -> Encoder:
+def load_encoder(
+    name: str,
+    *,
+    neighbourhood: int = 1,
+    input_scales: Sequence[int] = (1,),
+    pooled: bool = False,
+    **options: Any,
+) -> Encoder:
     """Load a frozen encoder.
 
     Args:
       name: a key of `ENCODERS`.
-      neighbourhood: side of the square that each map is averaged over around each position, odd;
-        1: none (PatchCore: 3). Every encoder takes it.
+      neighbourhood: see `Encoder`; every encoder takes these three (PatchCore: 3).
+      input_scales: see `Encoder` (CS-Flow and DifferNet: 1, 2, 4).
+      pooled: see `Encoder` (DifferNet: True).
       **options: what it takes: timm's encoders `stages`, `weights`, `tag`, `revision`, `seed` and
         `dtype` (see `EncoderSpec.__call__`), one from outside its own.
 
@@ -287,8 +299,8 @@ def load_encoder(name: str, *, neighbourhood: int = 1, **options: Any) -> Encode
 
     Raises:
       WeightsUnavailable: the hub's weights are neither cached nor reachable.
-      InputError: no such encoder, option, stage or tag; a neighbourhood that is not odd; weights
-        that are not this encoder's.
+      InputError: no such encoder, option, stage or tag; as `Encoder`; weights that are not this
+        encoder's.
 
     Example:
       >>> encoder = load_encoder("resnet18", weights="random")
@@ -297,8 +309,9 @@ def load_encoder(name: str, *, neighbourhood: int = 1, **options: Any) -> Encode
     """
     if name not in ENCODERS:
         raise InputError(f"encoder {name!r}: does not exist, expected one of {', '.join(ENCODERS)}")
-    if "neighbourhood" in inspect.signature(ENCODERS[name]).parameters:
-        raise InputError(f"encoder {name}: every encoder takes neighbourhood; rename its own")
+    for option in _OF_ALL:
+        if option in inspect.signature(ENCODERS[name]).parameters:
+            raise InputError(f"encoder {name}: every encoder takes {option}; rename its own")
     known = options_of(name)
     for option in options:
         if option not in known:
@@ -306,7 +319,10 @@ def load_encoder(name: str, *, neighbourhood: int = 1, **options: Any) -> Encode
     encoder = ENCODERS[name](**options)
     if not isinstance(encoder, Encoder):
         raise InputError(f"encoder {name}: its entry must return an Encoder, got {encoder!r}")
-    return dataclasses.replace(encoder, neighbourhood=neighbourhood)
+    scales = tuple(input_scales) if isinstance(input_scales, Sequence) else input_scales
+    return dataclasses.replace(
+        encoder, neighbourhood=neighbourhood, input_scales=scales, pooled=pooled
+    )
 
 
 def parameter_shapes(module: FeatureModule, input_size: int) -> Any:

@@ -149,6 +149,19 @@ def msflow_config() -> ml_collections.ConfigDict:
     return config
 
 
+def u_shaped_config() -> ml_collections.ConfigDict:
+    """Return the defaults with the settings of U-Flow's public code (arXiv 2211.12353)."""
+    config = default_config()
+    config.encoder.stages = (1, 2, 3)
+    config.model.flow = "u_shaped"
+    config.model.steps = 4
+    config.model.normalization = "layer_norm_affine"
+    config.training.epochs = 200
+    config.training.batch_size = 8
+    config.training.learning_rate = 1e-4
+    return config
+
+
 def describe_keys() -> str:
     """Return for each key its name, its default and, indented below, its meaning and choices."""
     from jaxflow.experiments.choices import names  # It imports every registry: seconds.

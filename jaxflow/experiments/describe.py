@@ -19,6 +19,8 @@ def protocol(experiment: Experiment) -> dict[str, object]:
         "augmentation": experiment.about["config"]["data"]["augmentation"],
         "encoder": f"{encoder.name}, stages {list(encoder.stages)}, tag {encoder.tag or 'unknown'}",
         "neighbourhood of the encoder's maps": encoder.neighbourhood,
+        "encoder's maps pooled": "yes" if encoder.pooled else "no",
+        "scales of the encoder's input": ", ".join(map(str, encoder.input_scales)),
         "encoder weights SHA-256": encoder.sha256 or "random weights",
         "encoder weights commit": encoder.commit or "not from the hub",
         "detector": detector.describe(),

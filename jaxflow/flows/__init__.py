@@ -21,9 +21,12 @@ from jaxflow.flows.convert import from_freia
 from jaxflow.flows.coupling import Coupling
 from jaxflow.flows.coupling_flow import CFlowDecoder, CouplingFlow, FastFlow2D
 from jaxflow.flows.cross_map import CrossMapConditioner, CrossMapCoupling
+from jaxflow.flows.cs_flow import CrossScaleConditioner, CSFlow
+from jaxflow.flows.differnet import DifferNet
 from jaxflow.flows.fusion import FusionConditioner, NormalizedConvConditioner
 from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.householder import Householder
+from jaxflow.flows.joined import Joined
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
 from jaxflow.flows.linear import PERMUTATIONS, InvertibleLinear, log_diagonal_prior
 from jaxflow.flows.mixture import GaussianMixture
@@ -36,6 +39,7 @@ from jaxflow.flows.registry import FLOWS
 from jaxflow.flows.reshape import Haar, Split, Squeeze
 from jaxflow.flows.spline import RationalQuadraticSpline
 from jaxflow.flows.transform import COUPLINGS, LOG_SCALES, Transform
+from jaxflow.flows.u_shaped import UShapedFlow
 from jaxflow.flows.whiten import Radial, Whiten
 
 __all__ = [
@@ -49,6 +53,7 @@ __all__ = [
     "Base",
     "Bijection",
     "CFlowDecoder",
+    "CSFlow",
     "Chain",
     "Conjugate",
     "ConvConditioner",
@@ -56,8 +61,10 @@ __all__ = [
     "CouplingFlow",
     "CrossMapConditioner",
     "CrossMapCoupling",
+    "CrossScaleConditioner",
     "DenseConditioner",
     "DiagonalGaussian",
+    "DifferNet",
     "FastFlow2D",
     "FusionConditioner",
     "GaussianMixture",
@@ -69,6 +76,7 @@ __all__ = [
     "Identity",
     "Inverse",
     "InvertibleLinear",
+    "Joined",
     "LayerNorm",
     "MSFlow",
     "MaskedAutoregressive",
@@ -86,6 +94,7 @@ __all__ = [
     "SwapHalves",
     "TrainedBase",
     "Transform",
+    "UShapedFlow",
     "Whiten",
     "act_norm_params",
     "from_freia",

@@ -11,6 +11,7 @@ from jaxflow.flows.arguments import (
     check_array,
     check_callable,
     check_condition,
+    check_count,
     check_dtype,
     check_odd,
     check_positive,
@@ -200,7 +201,7 @@ class _JointDense(nn.Module):
 
 
 class DenseConditioner(nn.Module):
-    """Dense, ReLU, dense, on the last axis only.
+    """Dense, ReLU, dense, on the last axis only; or more hidden layers, each followed by a ReLU.
 
     Attributes:
       hidden_ratio: hidden width over the width of the input, condition included.
@@ -208,10 +209,12 @@ class DenseConditioner(nn.Module):
       param_dtype: dtype of the parameters.
       precision: of the products, as `jax.lax` takes it.
       output_init: initializer of the last kernel; PyTorch's default.
+      hidden_layers: number of them, all of that width.
 
     Raises:
-      ValueError: if hidden_ratio is not positive, a dtype is not floating, precision is none of
-        JAX's, or the condition's leading axes do not broadcast to those of `a`.
+      ValueError: if hidden_ratio is not positive, hidden_layers < 1, a dtype is not floating,
+        precision is none of JAX's, or the condition's leading axes do not broadcast to those of
+        `a`.
 
     Reference: arXiv 2107.12571, section 4.2 (a decoder's subnet: d -> 2d -> ReLU -> out).
     """
@@ -224,6 +227,7 @@ class DenseConditioner(nn.Module):
     param_dtype: jnp.dtype = jnp.float32
     precision: Any = "highest"
     output_init: Callable = fan_in_uniform
+    hidden_layers: int = 1
 
     @nn.compact
     def __call__(
@@ -231,16 +235,19 @@ class DenseConditioner(nn.Module):
     ) -> jax.Array:
         """Map a f[..., c_a] (and condition f[..., d] that broadcasts to it) to f[..., features]."""
         check_parts(self)
+        check_count("hidden_layers", self.hidden_layers)
         a = check_array("a", a)
         condition = check_condition(condition, a.shape[:-1])
         width = a.shape[-1] + (0 if condition is None else condition.shape[-1])
         hidden = hidden_width(self.hidden_ratio, width)
         joint = _JointDense(hidden, self.dtype, self.param_dtype, self.precision, name="input")
-        return nn.Dense(
-            features,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            kernel_init=self.output_init,
-            precision=self.precision,
-            name="output",
-        )(nn.relu(joint(a, condition)))
+        x = nn.relu(joint(a, condition))
+        fields: dict[str, Any] = {
+            "dtype": self.dtype,
+            "param_dtype": self.param_dtype,
+            "precision": self.precision,
+        }
+        inits: dict[str, Any] = {"kernel_init": fan_in_uniform, "bias_init": bias_uniform(hidden)}
+        for i in range(1, self.hidden_layers):
+            x = nn.relu(nn.Dense(hidden, **inits, **fields, name=f"hidden_{i}")(x))
+        return nn.Dense(features, kernel_init=self.output_init, **fields, name="output")(x)

@@ -10,6 +10,9 @@ from jaxflow.flows.arguments import check_condition, check_map, check_maps
 from jaxflow.flows.bijection import Value
 from jaxflow.flows.conditioner import ConvNetwork, bias_uniform, fan_in_uniform, hidden_width, join
 from jaxflow.flows.coupling import Coupling, split_channels
+from jaxflow.flows.per_map import PerMap
+from jaxflow.flows.permutation import SwapHalves
+from jaxflow.flows.transform import Transform
 
 
 class CrossMapConditioner(ConvNetwork):
@@ -31,7 +34,8 @@ class CrossMapConditioner(ConvNetwork):
         precision is none of JAX's, or the conditions are not as many as the maps, or do not
         broadcast to them.
 
-    Reference: arXiv 2110.02855, section 3.2 and Figure 4.
+    It is CS-Flow's network (arXiv 2110.02855, section 3.2) for maps of any sizes, where every map
+    takes the place of the neighbours; CS-Flow's own is `CrossScaleConditioner`.
     """
 
     @nn.compact
@@ -131,3 +135,19 @@ class CrossMapCoupling(Coupling):
         halves, log_dets = zip(*pairs, strict=True)
         joined = (jnp.concatenate(pair, -1) for pair in zip(a, halves, strict=True))
         return tuple(joined), log_dets
+
+
+def couple_both_halves(
+    conditioner: nn.Module, transform: Transform, maps: int
+) -> tuple[CrossMapCoupling, PerMap, CrossMapCoupling]:
+    """Return links that transform one half of the channels of all maps, and then the other.
+
+    Args:
+      conditioner: of which each of the two couplings has a copy.
+      transform: of both.
+      maps: number of them.
+    """
+    first, second = (
+        CrossMapCoupling(conditioner.clone(), coupling=transform, parent=None) for _ in range(2)
+    )
+    return first, PerMap(SwapHalves(parent=None), maps, parent=None), second

@@ -85,7 +85,8 @@ class FusionConditioner(ConvNetwork):
         x = nn.relu(_convolution(self, "middle", sum(widths), x))
         outputs = []
         for i, (own, given) in enumerate(zip(a, jax.lax.split(x, widths, x.ndim - 1), strict=True)):
-            own = own + resize_bilinear(given, *own.shape[-3:-1])
+            height, width = own.shape[-3:-1]
+            own = own + resize_bilinear(given, height, width)
             outputs.append(_convolution(self, f"output_{i}", features[i], own, self.output_init))
         return tuple(outputs)
 

@@ -11,10 +11,10 @@ from jaxflow.flows.bijection import Bijection, Value
 from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import fan_in_uniform
 from jaxflow.flows.coupling_flow import CouplingFlow
-from jaxflow.flows.cross_map import CrossMapCoupling
+from jaxflow.flows.cross_map import couple_both_halves
 from jaxflow.flows.fusion import FusionConditioner, NormalizedConvConditioner
 from jaxflow.flows.per_map import PerMap
-from jaxflow.flows.permutation import HardPermutation, SwapHalves
+from jaxflow.flows.permutation import HardPermutation
 from jaxflow.flows.transform import AffineTransform
 
 
@@ -111,15 +111,10 @@ class MSFlow(Bijection, kw_only=True):
         ]
         conditioner = FusionConditioner(parent=None, **parts)
         transform = AffineTransform(self.clamp, "arctan", shift=1.0)
-        first, second = (
-            CrossMapCoupling(conditioner.clone(), coupling=transform, parent=None) for _ in range(2)
-        )
         links = [
             PerMap(parallel, parent=None),
             PerMap(HardPermutation(parent=None), maps, parent=None),
-            first,
-            PerMap(SwapHalves(parent=None), maps, parent=None),
-            second,
+            *couple_both_halves(conditioner, transform, maps),
         ]
         self.chain = Chain(links)
 

@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 from jaxflow.flows.bijection import Bijection
 from jaxflow.flows.coupling_flow import CFlowDecoder, FastFlow2D
+from jaxflow.flows.cs_flow import CSFlow
+from jaxflow.flows.differnet import DifferNet
 from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.msflow import MSFlow
+from jaxflow.flows.u_shaped import UShapedFlow
 
 # Name -> a flow of one feature map, or a `joint` one of all; what can be chosen are its fields.
 FLOWS: dict[str, Callable[..., Bijection]] = {
@@ -13,4 +16,7 @@ FLOWS: dict[str, Callable[..., Bijection]] = {
     "cflow": CFlowDecoder,
     "glow": Glow2D,
     "msflow": MSFlow,
+    "cs_flow": CSFlow,
+    "differnet": DifferNet,
+    "u_shaped": UShapedFlow,
 }

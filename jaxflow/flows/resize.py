@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Resize x f[..., h, w, c] bilinearly to f[..., height, width, c]; corners keep their values.
+def resize_bilinear(x: jax.Array, height: int, width: int, align_corners: bool = True) -> jax.Array:
+    """Resize x f[..., h, w, c] bilinearly to f[..., height, width, c].
 
-    It is PyTorch's `interpolate(mode="bilinear", align_corners=True)`.
+    It is PyTorch's `interpolate(mode="bilinear")`; with align_corners, corners keep their values.
     """
-    rows = interpolation(x.shape[-3], height, align_corners=True)
-    columns = interpolation(x.shape[-2], width, align_corners=True)
+    rows = interpolation(x.shape[-3], height, align_corners)
+    columns = interpolation(x.shape[-2], width, align_corners)
     return _along_both(x, rows, columns)
 
 

@@ -52,7 +52,7 @@ def test_a_value_of_the_wrong_type_names_the_type(train_mistake, value, kind):
     [
         ("model.coupling=afine", ["config.model.coupling", "additive, affine", "'afine'"]),
         ("model.normalization=batch", ["config.model.normalization", "layer_norm", "'batch'"]),
-        ("model.flow=realnvp", ["config.model.flow", "cflow, fastflow", "'realnvp'"]),
+        ("model.flow=realnvp", ["config.model.flow", "cflow, cs_flow", "'realnvp'"]),
         ("model.condition=color", ["config.model.condition", "none, position", "'color'"]),
         ("training.loss=l2", ["config.training.loss", "log_sigmoid, nll", "'l2'"]),
         ("training.schedule=step", ["config.training.schedule", "cosine_warmup", "'step'"]),

@@ -17,6 +17,7 @@ def test_registry_has_the_papers_settings():
     assert AUGMENTATIONS["fastflow"]("bottle") == RandomFlipRotate(0.5, 0.3, 0.7, 15.0)
     assert AUGMENTATIONS["fastflow"](None) == RandomFlipRotate(0.5, 0.3, 0.7, 15.0)
     assert AUGMENTATIONS["cflow"]("bottle") == RandomFlipRotate(0.0, 0.0, 1.0, 5.0)
+    assert AUGMENTATIONS["differnet"]("bottle") == RandomFlipRotate(0.0, 0.0, 1.0, 180.0)
 
 
 def test_transistor_is_neither_turned_upside_down_nor_rotated():

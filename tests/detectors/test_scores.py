@@ -273,8 +273,11 @@ def test_nfa_bounds_the_binomial_tail_at_the_level_where_it_is_least():
     "name", ["density", "nll-density", "nll-top-calibrated", "cflow-calibrated", "", "nll-"]
 )
 def test_unknown_score_names_the_choices(latents, name):
-    message = "^score must be one of probability, nll, .*, msflow_sum, then -calibrated or -max_p, "
-    with pytest.raises(ValueError, match=f"{message}then -top, -top3, -median_top or -nfa; got"):
+    message = (
+        "^score must be one of probability, nll, .*, msflow_sum, then -calibrated, -weighted or "
+        "-max_p, then -top, -top3, -mean, -median_top or -nfa; got"
+    )
+    with pytest.raises(ValueError, match=message):
         anomaly_map(latents, (8, 8), name)
     assert name not in LatentMeanings()
 

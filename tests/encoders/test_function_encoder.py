@@ -55,7 +55,8 @@ def test_an_entry_takes_its_own_options(monkeypatch):
     assert load_encoder("pooled", scale=2.0).sha256 == make(2.0).sha256
     with pytest.raises(InputError, match=r"no option 'scales'; did you mean scale\?"):
         load_encoder("pooled", scales=2.0)
-    with pytest.raises(InputError, match="no option 'weights'; it takes neighbourhood, scale"):
+    takes = "it takes input_scales, neighbourhood, pooled, scale"
+    with pytest.raises(InputError, match=f"no option 'weights'; {takes}"):
         load_encoder("pooled", weights="random")
 
 

@@ -24,7 +24,9 @@ from jaxflow.flows import (
     Coupling,
     CrossMapConditioner,
     CrossMapCoupling,
+    CSFlow,
     DenseConditioner,
+    DifferNet,
     FastFlow2D,
     GlobalAffine,
     Glow2D,
@@ -34,6 +36,7 @@ from jaxflow.flows import (
     Identity,
     Inverse,
     InvertibleLinear,
+    Joined,
     LayerNorm,
     MaskedAutoregressive,
     MSFlow,
@@ -45,6 +48,7 @@ from jaxflow.flows import (
     Squeeze,
     Standardize,
     SwapHalves,
+    UShapedFlow,
     Whiten,
 )
 
@@ -150,6 +154,22 @@ def _msflow(dtype):
     return MSFlow(parallel_steps=(1, 1), param_dtype=dtype)
 
 
+def _u_shaped(dtype, **options):
+    return UShapedFlow(steps=1, param_dtype=dtype, **options)
+
+
+def _cs_flow(dtype, **options):
+    return CSFlow(steps=1, hidden_ratio=2.0, param_dtype=dtype, **options)
+
+
+def _differnet(dtype):
+    return DifferNet(steps=1, hidden_ratio=2.0, param_dtype=dtype)
+
+
+def _joined(dtype):
+    return Joined(CFlowDecoder(steps=1, param_dtype=dtype))
+
+
 def _deep_spline(dtype):
     step = _dense(dtype, coupling="spline"), SoftPermutation(dtype)
     return Chain([link.clone() for _ in range(20) for link in step])
@@ -219,6 +239,17 @@ FLOWS = {
     "arctan_coupling": Member(functools.partial(_conv, log_scale="arctan")),
     "average_pool": Member(lambda dtype: AveragePool(), (2, 4, 4), log_det="zero"),
     "msflow": Member(_msflow, ((2, 3, 10), (1, 2, 14)), ((2, 3, 2), (1, 2, 2))),
+    "cs_flow": Member(_cs_flow, ((3, 4, 4), (2, 2, 5), (1, 1, 4))),
+    "cs_flow_given": Member(_cs_flow, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),
+    "differnet": Member(_differnet, ((1, 1, 4), (1, 1, 3))),
+    "joined": Member(_joined, ((2, 4, 3), (2, 4, 2)), ((2, 4, 2), (2, 4, 3))),
+    "u_shaped": Member(_u_shaped, ((4, 4, 3), (2, 2, 7), (1, 1, 8))),
+    "u_shaped_uniform": Member(
+        functools.partial(_u_shaped, coupling="additive", permutation="linear", conjugate=True),
+        ((2, 4, 3), (1, 2, 8)),
+        ((2, 4, 2), (1, 2, 2)),
+        log_det="constant",
+    ),
     "inverse_coupling": Member(lambda dtype: Inverse(_dense(dtype)), (7,)),
     "conjugate_coupling": Member(lambda dtype: Conjugate(_dense(dtype), _linear(dtype)), (5,)),
     "step_of_parts": Member(_step),

@@ -199,7 +199,8 @@ def test_the_condition_tells_the_position(maps, state):
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"), [("nll", 6.0), ("log_sigmoid", np.log(1 + np.exp(2.0)))]
+    ("loss", "expected"),
+    [("nll", 6.0), ("nll_per_dimension", 2.0), ("log_sigmoid", np.log(1 + np.exp(2.0)))],
 )
 def test_loss_of_a_vector_equals_its_formula(loss, expected):
     np.testing.assert_allclose(LOSSES[loss].of_vectors(jnp.float32(-6.0), 3), expected, 1e-6)
