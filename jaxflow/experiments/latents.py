@@ -1,7 +1,6 @@
 """The picture of a run's latents, from a few of its test images."""
 
 import jax
-import numpy as np
 from matplotlib.figure import Figure
 
 from jaxflow.data.example import Split
@@ -9,6 +8,7 @@ from jaxflow.data.pipeline import read_masks
 from jaxflow.detectors.clouds import check_latents, draw_clouds
 from jaxflow.errors import InputError
 from jaxflow.model import Model
+from jaxflow.reports.run_curves import spread
 from jaxflow.training import encoded
 
 # Test images of each class, at most; together they are one batch.
@@ -28,7 +28,7 @@ def latents_figure(model: Model, test: Split) -> Figure:
     from jaxflow.reports.clouds_figure import clouds_figure  # It imports scikit-learn, a second.
 
     detector = check_latents(model.detector)
-    chosen = test.subset(_spread(test.labels))
+    chosen = test.subset(spread(test.labels, _OF_A_CLASS))
     masks = read_masks(chosen, model.size)
     if masks is None:
         raise InputError("--latents: an anomalous image has no mask, so no position is known")
@@ -36,12 +36,3 @@ def latents_figure(model: Model, test: Split) -> Figure:
     assert valid.all()
     variables = model.selections[model.usual].variables
     return clouds_figure(draw_clouds(detector, variables, maps, masks, jax.random.key(0)))
-
-
-def _spread(labels: np.ndarray) -> np.ndarray:
-    """Return the numbers of some images of each class, evenly spread."""
-    kinds = [np.flatnonzero(labels == kind) for kind in (0, 1)]
-    return np.concatenate(
-        [kind[np.linspace(0, len(kind) - 1, min(len(kind), _OF_A_CLASS)).astype(int)]
-         for kind in kinds]
-    )  # fmt: skip

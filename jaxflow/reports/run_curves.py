@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxflow.data.example import Split
-from jaxflow.data.pipeline import read_masks
+from jaxflow.data.image import resize_mask
 from jaxflow.evaluation.calibration import Calibration, Scale
 from jaxflow.evaluation.metrics import roc_points
 from jaxflow.reports.curves import histogram_figure, roc_figure
@@ -18,6 +18,8 @@ from jaxflow.reports.tables import ResultRow
 
 # One of that many rows and columns of pixels is counted: no encoder's maps are finer.
 _STEP = 4
+# Images of each class whose pixels are counted, at most.
+_PIXEL_IMAGES = 200
 _LATENTS_CAPTION = (
     "Feature vectors on the first two principal components of the normal ones, in standard "
     "deviations; their latents, on those of the normal latents, as they are; and features that are "
@@ -96,14 +98,27 @@ def _pixel_histogram(
 
     Reference: arXiv 2107.12571, Figure 4.
     """
-    masks = read_masks(test, size)
-    if masks is None:
-        return []
-    grid = (slice(None), *(slice(_STEP // 2 if n > _STEP else 0, None, _STEP) for n in size))
-    anomalous, values = masks[grid].ravel(), np.asarray(scored.maps[grid]).ravel()
+    grid = tuple(slice(_STEP // 2 if n > _STEP else 0, None, _STEP) for n in size)
+    masks, values = [], []
+    for i in spread(test.labels, _PIXEL_IMAGES):
+        mask = test[i].mask
+        if mask is None:
+            return []
+        masks.append(resize_mask(mask, size)[grid].ravel())
+        values.append(scored.maps[i][grid].ravel())
+    anomalous, scores = np.concatenate(masks), np.concatenate(values)
     if anomalous.all() or not anomalous.any():
         return []
     threshold = scored.calibration.pixel_threshold if scored.calibration else None
-    figure = histogram_figure(anomalous, values, threshold, f"pixel score ({score})", "pixel")
+    figure = histogram_figure(anomalous, scores, threshold, f"pixel score ({score})", "pixel")
     save_figure(folder / "curves" / "pixels.png", figure)
     return [Picture("curves/pixels.png", "Scores of the normal and the anomalous test pixels")]
+
+
+def spread(labels: np.ndarray, count: int) -> list[int]:
+    """Choose up to `count` images of each class, evenly spread over i[n] labels."""
+    kinds = [np.flatnonzero(labels == kind) for kind in (0, 1)]
+    chosen = [
+        kind[np.linspace(0, len(kind) - 1, min(len(kind), count)).astype(int)] for kind in kinds
+    ]
+    return [int(i) for kind in chosen for i in kind]

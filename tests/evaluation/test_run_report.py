@@ -8,7 +8,7 @@ from jaxflow.detectors.clouds import Cloud, Clouds
 from jaxflow.errors import InputError
 from jaxflow.evaluation.calibration import Quantiles, calibrate
 from jaxflow.reports.clouds_figure import clouds_figure
-from jaxflow.reports.run_curves import Shown
+from jaxflow.reports.run_curves import Shown, spread
 from jaxflow.reports.run_report import choose, write_run_report
 from jaxflow.reports.tables import ResultRow
 
@@ -118,3 +118,9 @@ def test_missed_images_and_false_alarms_are_chosen_in_turn():
     chosen = choose(labels.astype(int), defects, scores, 0.5, 16)
     assert chosen[:4] == [21, 7, 20, 6]
     assert len(set(chosen)) == 16
+
+
+def test_a_few_images_of_each_class_are_spread_over_all():
+    labels = np.repeat([0, 1, 0], [5, 3, 5])
+    assert spread(labels, 4) == [0, 3, 9, 12, 5, 6, 7]
+    assert spread(labels[:5], 2) == [0, 4]
