@@ -24,7 +24,7 @@
 # 3. asks whether a better likelihood detects better,
 # 4. splits the likelihood into its latent and its volume term, and asks which of them detects.
 #
-# Run on two CPU cores it takes about three minutes.
+# It takes about five minutes of processor time.
 
 # %%
 import importlib.util
