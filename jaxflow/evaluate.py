@@ -3,7 +3,8 @@
     python -m jaxflow.evaluate --workdir=runs/tiles
 
 Writes into WORKDIR/evaluation: metrics.json, scores.csv (a row an image), pictures/ (input, mask,
-heat map, predicted mask), curves/, and index.html, which shows them all. Every figure comes for
+heat map, predicted mask), curves/ (ROC, histograms of images and of pixels, and with --latents the
+latents in two dimensions), and index.html, which shows them all. Every figure comes for
 `last` and for `best by validation likelihood`, and with --oracle also for the marked oracle `best
 on test`. Thresholds and colors come only from held-out normal images.
 """
@@ -42,6 +43,9 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "pictures", 24, "number of images drawn", lower_bound=0, flag_values=values
     )
+    flags.DEFINE_bool(
+        "latents", False, "draw a flow's latents and features sampled from it", flag_values=values
+    )
     flags.DEFINE_enum(
         "test_set",
         "original",
@@ -72,6 +76,7 @@ def main(values: flags.FlagValues) -> int:
         pictures=values.pictures,
         test_set=values.test_set,
         decision=command_line.decision(values),
+        latents=values.latents,
     )
     say(format_table(result_table(evaluated.rows, SHOWN)))
     if evaluated.promise:

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-NAMES = ["flows_as_flax_modules", "quickstart"]
+NAMES = ["exact_likelihood", "flows_as_flax_modules", "quickstart"]
 
 
 def _cells(notebook):
@@ -39,6 +39,11 @@ def _text(outputs, stream):
 
 def _shown(outputs, kind):
     return [o.data[kind] for o in outputs if kind in o.get("data", {})]
+
+
+def _cells_of(table):
+    """Return the cells of the body of a Markdown table."""
+    return [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
 
 
 def test_every_notebook_is_a_pair_that_is_tested():
@@ -78,3 +83,23 @@ def test_flow_notebook_trains_checks_and_samples_a_flow(tmp_path, monkeypatch):
     assert _text(outputs, "stderr") == ""
     first, last = re.search(r"(\S+) -> (\S+) nats per pixel", _text(outputs, "stdout")).groups()
     assert float(last) < float(first) - 0.3
+
+
+def test_likelihood_notebook_compares_five_densities_and_splits_their_likelihood(
+    tmp_path, monkeypatch
+):
+    # Programs that run a few times: their compilation is most of the time.
+    monkeypatch.setenv(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    )
+    outputs = _execute("exact_likelihood", tmp_path, monkeypatch)
+    assert len(_shown(outputs, "image/png")) == 3
+    toy, compared, terms = (_cells_of(each) for each in _shown(outputs, "text/markdown"))
+    # Outside, then in the gap, by likelihood and by latent: first the Gaussian, then the flow.
+    found = [row[2:] for row in toy]
+    assert found[:2] == [["4 of 4", "4 of 4"], ["0 of 4", "0 of 4"]]
+    assert found[2:] == [["4 of 4", "4 of 4"], ["4 of 4", "0 of 4"]]
+    assert len(compared) == 5
+    assert all(-5 < float(row[2]) < 5 for row in compared)
+    assert [row[0] for row in terms] == [row[0] for row in compared[1:]]

@@ -18,11 +18,13 @@ from jaxflow.experiments.build import Experiment, build
 from jaxflow.experiments.command_line import warn
 from jaxflow.experiments.describe import TITLES, protocol
 from jaxflow.experiments.detector import is_relative, reported_scores
+from jaxflow.experiments.latents import latents_figure
 from jaxflow.experiments.load import load
 from jaxflow.experiments.run_folder import check_facts
 from jaxflow.files import check_writable
 from jaxflow.model import Evaluated, Model, Selection
-from jaxflow.reports.run_report import Shown, write_run_report
+from jaxflow.reports.run_curves import Shown
+from jaxflow.reports.run_report import write_run_report
 from jaxflow.reports.tables import SAME, ResultRow
 from jaxflow.training import KeptFeatures, encoded, learn_after, read_checkpoints, run_passes
 
@@ -55,6 +57,7 @@ def evaluate_run(
     pictures: int = 24,
     test_set: str = "original",
     decision: Decision = _AS_TRAINED,
+    latents: bool = False,
 ) -> EvaluatedRun:
     """Evaluate a run and write its report.
 
@@ -65,6 +68,7 @@ def evaluate_run(
       pictures: number of images drawn.
       test_set: a key of `jaxflow.data.disturb.TEST_SETS`.
       decision: what decides, in place of the run's own score and thresholds.
+      latents: whether to draw them.
 
     Raises:
       InputError: if the run is not finished, or its data or weights are not those it had.
@@ -81,6 +85,7 @@ def evaluate_run(
     check_facts(workdir, model.about["facts"], experiment.about["facts"])
     test = TEST_SETS[test_set](_test_images(experiment.dataset, workdir))
     titles, model = _shown_once(model)
+    drawn = latents_figure(model, test) if latents else None
     deciding, promised = model.calibration(model.usual, decision)
     notes = _notes(experiment)
     for line in notes:
@@ -106,6 +111,7 @@ def evaluate_run(
         shown=(model.usual, deciding),
         pictures=pictures,
         notes=[*dataset.notes, *notes, *meanings],
+        latents=drawn,
     )
     return EvaluatedRun(rows, promise, folder)
 

@@ -50,7 +50,11 @@ def roc_figure(curves: Mapping[str, RocPoints], areas: Mapping[str, float]) -> F
 
 
 def histogram_figure(
-    labels: ArrayLike, scores: ArrayLike, threshold: float | None = None, name: str = "score"
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float | None = None,
+    name: str = "score",
+    of: str = "image",
 ) -> Figure:
     """Draw the shares of normal and of anomalous images over the score, with the threshold.
 
@@ -59,6 +63,7 @@ def histogram_figure(
       scores: floating [b].
       threshold: drawn as a line; None draws none.
       name: the name of the score, for the axis.
+      of: what has the scores: "image" or "pixel".
 
     Returns:
       The figure. Scores with a tail of more than 30 times their middle range are drawn on a
@@ -86,13 +91,13 @@ def histogram_figure(
             axes.stairs(shares, edges, fill=True, color=color, alpha=0.5, label=label)
             axes.stairs(shares, edges, color=color, linewidth=1)
     if threshold is not None:
-        label = f"image threshold {threshold:.4g}"
+        label = f"{of} threshold {threshold:.4g}"
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=label)
     axes.set_xlabel(drawable(name), fontsize=8, color=INK, parse_math=False)
-    axes.set_ylabel("share of images", fontsize=8, color=INK)
-    # Above the axes: a legend inside could cover a bar.
+    axes.set_ylabel(f"share of {of}s", fontsize=8, color=INK)
+    # Above the axes and the labels on their left: a legend inside could cover a bar.
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize=7.5, frameon=False,
+        loc="lower left", bbox_to_anchor=(-0.14, 1.0), ncols=3, fontsize=7.5, frameon=False,
         borderaxespad=0.2, handlelength=1.4, columnspacing=1.2,
     )  # fmt: skip
     return figure

@@ -57,6 +57,7 @@ figure { margin: 0; } img { max-width: 100%; height: auto; display: block; backg
   border-radius: 6px; border: 1px solid var(--line); box-sizing: border-box; }
 .curves { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-end; }
 .curves figure { flex: 0 1 auto; max-width: 34rem; }
+.curves figure.wide { flex-basis: 100%; max-width: 56rem; }
 .pictures { display: grid; gap: 1.1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(34rem, 100%), 1fr)); }
 .mark { color: var(--bad); font-weight: 600; }
@@ -70,14 +71,17 @@ class Picture:
     Attributes:
       path: relative to the page's folder, with forward slashes.
       caption: one line below it; it also stands for the picture where that cannot be seen.
-      mistake: what was judged wrongly, such as "missed", or "": mistakes are shown first, marked.
+      mistake: what was judged wrongly, such as "missed", or "": each kind of mistake has its
+        own gallery, before the other pictures.
       severity: the larger, the earlier among its kind, such as the distance from the threshold.
+      wide: whether a curve has a row of its own.
     """
 
     path: str
     caption: str
     mistake: str = ""
     severity: float = 0.0
+    wide: bool = False
 
 
 def write_report(
@@ -93,7 +97,7 @@ def write_report(
     """Write index.html: results, decisions, what was skipped, protocol, curves and pictures.
 
     The page needs nothing but the png files in its folder, and follows the reader's light or dark
-    setting. Pictures come worst mistake first, then by severity.
+    setting. Each kind of mistake has a gallery, the worst first; then come the other pictures.
 
     Args:
       directory: where the page goes; the pictures lie in it already.
@@ -113,7 +117,6 @@ def write_report(
     folder = Path(directory)
     if not folder.is_dir():
         raise InputError(f"report: folder {folder} does not exist; make it first")
-    ordered = sorted(pictures, key=lambda picture: (picture.mistake == "", -picture.severity))
     sections = [
         _section("Results", _results(rows, MAIN_METRICS, "Higher is better; 1 is perfect.")),
         _section("By kind of defect", _by_defect(rows)),
@@ -122,7 +125,7 @@ def write_report(
         _section("Not computed", _skipped(rows)),
         _section("Protocol", _protocol(protocol)),
         _section("Curves", _figures(folder, curves, "curves")),
-        _section("Pictures", _figures(folder, ordered, "pictures")),
+        *_galleries(folder, pictures),
     ]
     remarks = "".join(f"<p>{escape(note)}</p>" for note in notes)
     page = (
@@ -229,12 +232,25 @@ def _figures(folder: Path, pictures: Sequence[Picture], kind: str) -> str:
                 f"report: picture {picture.path} is not a file in {folder}; write it there first"
             )
         mark = f'<span class="mark">{escape(picture.mistake)}:</span> ' if picture.mistake else ""
-        caption = escape(picture.caption)
+        caption, shape = escape(picture.caption), ' class="wide"' if picture.wide else ""
+        source = escape(quote(picture.path))
         lines.append(
-            f'<figure><img src="{escape(quote(picture.path))}" alt="{caption}" loading="lazy">'
+            f'<figure{shape}><img src="{source}" alt="{caption}" loading="lazy">'
             f"<figcaption>{mark}{caption}</figcaption></figure>\n"
         )
     return f'<div class="{kind}">\n{"".join(lines)}</div>' if lines else ""
+
+
+def _galleries(folder: Path, pictures: Sequence[Picture]) -> list[str]:
+    """Return a section for each kind of mistake, and one for all other pictures."""
+    mistakes = sorted({picture.mistake for picture in pictures} - {""}, reverse=True)
+    sections = []
+    for mistake in [*mistakes, ""]:
+        kind = [picture for picture in pictures if picture.mistake == mistake]
+        worst_first = sorted(kind, key=lambda picture: -picture.severity)
+        heading = mistake.capitalize() or "Pictures"
+        sections.append(_section(heading, _figures(folder, worst_first, "pictures")))
+    return sections
 
 
 def _protocol(protocol: Mapping[str, object]) -> str:

@@ -1,35 +1,21 @@
 """The folder that an evaluation leaves: metrics, scores, pictures, curves and the page."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from jaxflow.data.example import Split
 from jaxflow.data.image import resize_image, resize_mask
-from jaxflow.evaluation.calibration import Calibration, Scale
-from jaxflow.evaluation.metrics import roc_points
 from jaxflow.files import replacing, write_json
-from jaxflow.reports.curves import histogram_figure, roc_figure
 from jaxflow.reports.page import Picture, write_report
 from jaxflow.reports.pictures import ScoredImage, grid, panel, save_figure
+from jaxflow.reports.run_curves import Shown, write_curves
 from jaxflow.reports.tables import ResultRow, write_scores_csv
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """The anomaly maps f32[n, h, w] and scores f32[n] of the test images, and what they mean."""
-
-    maps: np.ndarray
-    scores: np.ndarray
-    calibration: Calibration | None
-
-    @property
-    def scale(self) -> Scale | None:
-        """Return what pictures need, or None where something lacks."""
-        return self.calibration.scale if self.calibration else None
 
 
 def write_run_report(
@@ -44,6 +30,7 @@ def write_run_report(
     shown: tuple[str, str],
     pictures: int,
     notes: Sequence[str] = (),
+    latents: Figure | None = None,
 ) -> Path:
     """Write metrics.json, scores.csv, pictures/, curves/ and index.html.
 
@@ -58,6 +45,7 @@ def write_run_report(
       shown: which of them the pictures and the histogram show.
       pictures: number of images drawn: both classes, spread over the defects.
       notes: sentences below the title.
+      latents: a figure of them, shown with the curves.
 
     Returns:
       The path of index.html.
@@ -84,7 +72,7 @@ def write_run_report(
             },
         )
         drawn = _pictures(new, test, size, scored[shown], pictures)
-        curves = _curves(new, test.labels, scored, rows, shown)
+        curves = write_curves(new, test, size, scored, rows, shown, latents)
         write_report(
             new,
             title=title,
@@ -92,7 +80,11 @@ def write_run_report(
             rows=rows,
             pictures=drawn,
             curves=curves,
-            notes=[*notes, f"Pictures and histogram: {shown[0]} parameters, score {shown[1]}."],
+            notes=[
+                *notes,
+                *_mistakes(test.labels, scored[shown]),
+                f"Pictures and histograms: {shown[0]} parameters, score {shown[1]}.",
+            ],
         )
         written = {path.relative_to(new) for path in new.rglob("*.png")}
     for path in old:
@@ -104,7 +96,20 @@ def write_run_report(
 def _old_pictures(folder: Path) -> set[Path]:
     """Return the pictures that an earlier evaluation can have left, and no file of another name."""
     old = {path for path in folder.glob("pictures/*.png") if re.fullmatch(r"\d{5,}", path.stem)}
-    return old | {folder / f"{n}.png" for n in ("curves/roc", "curves/histogram", "overview")}
+    curves = ("roc", "histogram", "pixels", "latents")
+    return old | {folder / "overview.png", *(folder / "curves" / f"{n}.png" for n in curves)}
+
+
+def _mistakes(labels: np.ndarray, scored: Shown) -> list[str]:
+    """Say how many test images are judged wrongly, of which some are drawn."""
+    scale = scored.scale
+    if scale is None:
+        return []
+    found, anomalous = scored.scores >= scale.image_threshold, labels.astype(bool)
+    return [
+        f"Missed: {(anomalous & ~found).sum()} of {anomalous.sum()} anomalous images; false "
+        f"alarms: {(found & ~anomalous).sum()} of {(~anomalous).sum()} normal ones."
+    ]
 
 
 def _pictures(
@@ -175,7 +180,7 @@ def choose(
 ) -> list[int]:
     """Choose the images to draw: each defect in turn, the highest score of each first.
 
-    A quarter is kept for the worst mistakes, normal images called anomalous among them.
+    A quarter is kept for the worst mistakes: missed images and false alarms in turn.
 
     Args:
       labels: [n], 1 anomalous.
@@ -189,8 +194,10 @@ def choose(
     """
     order = np.argsort(-scores, kind="stable")
     wrong = (scores >= threshold) != labels.astype(bool)
-    worst = np.argsort(-np.abs(scores - threshold) * wrong, kind="stable")
-    chosen = [int(i) for i in worst[: count // 4] if wrong[i]]
+    worst = np.argsort(-np.abs(scores - threshold), kind="stable")
+    kinds = [[int(i) for i in worst if wrong[i] and labels[i] == kind] for kind in (1, 0)]
+    in_turn = [i for pair in itertools.zip_longest(*kinds) for i in pair if i is not None]
+    chosen = in_turn[: count // 4]
     queues = {d: [int(i) for i in order if defects[i] == d] for d in sorted(set(defects))}
     while len(chosen) < min(count, len(scores)):
         for queue in queues.values():
@@ -199,31 +206,3 @@ def choose(
             if queue and len(chosen) < count:
                 chosen.append(queue.pop(0))
     return chosen
-
-
-def _curves(
-    folder: Path,
-    labels: np.ndarray,
-    scored: Mapping[tuple[str, str], Shown],
-    rows: Sequence[ResultRow],
-    shown: tuple[str, str],
-) -> list[Picture]:
-    if len(set(labels.tolist())) < 2:
-        return []
-    titles = [f"{row.name}, {row.score}" for row in rows]
-    points = {
-        title: roc_points(labels, value.scores)
-        for title, value in zip(titles, scored.values(), strict=True)
-    }
-    areas = {title: row.metrics["image_auroc"] for title, row in zip(titles, rows, strict=True)}
-    save_figure(folder / "curves" / "roc.png", roc_figure(points, areas))
-    best = scored[shown]
-    threshold = best.calibration.image_threshold if best.calibration else None
-    save_figure(
-        folder / "curves" / "histogram.png",
-        histogram_figure(labels, best.scores, threshold, f"anomaly score ({shown[1]})"),
-    )
-    return [
-        Picture("curves/roc.png", "ROC of the image scores"),
-        Picture("curves/histogram.png", "Scores of the normal and the anomalous test images"),
-    ]

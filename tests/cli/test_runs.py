@@ -180,6 +180,14 @@ def test_evaluation_prints_its_table_and_where_the_report_is(evaluated):
     assert len(list((workdir / "evaluation/pictures").iterdir())) == 1
 
 
+def test_latents_are_drawn_on_request(command, trained_copy):
+    outcome = command("evaluate", f"--workdir={trained_copy}", "--pictures=0", "--latents")
+    assert outcome.code == 0, outcome
+    folder = trained_copy / "evaluation"
+    assert (folder / "curves/latents.png").stat().st_size > 0
+    assert "curves/latents.png" in (folder / "index.html").read_text(encoding="utf-8")
+
+
 def test_an_evaluation_that_fails_midway_leaves_the_earlier_one_whole(
     command, trained_copy, monkeypatch
 ):

@@ -183,6 +183,12 @@ def test_histogram_counts_every_image_once_and_marks_the_threshold(tmp_path, tai
     pictures.save_figure(tmp_path / "histogram.png", figure)
 
 
+def test_histogram_of_pixels_says_so():
+    axes = histogram_figure([0, 1], [0.1, 0.9], 0.5, "nll", "pixel").axes[0]
+    assert axes.get_ylabel() == "share of pixels"
+    assert axes.get_legend().get_texts()[2].get_text() == "pixel threshold 0.5"
+
+
 @pytest.mark.parametrize("scores", [[1.0, 1.0], [0.0, 0.0], [-3.0, 1e6]])
 def test_histogram_of_few_or_equal_scores_can_be_drawn(tmp_path, scores):
     pictures.save_figure(tmp_path / "h.png", histogram_figure([0, 0], scores))
