@@ -30,11 +30,14 @@ class Selection(NamedTuple):
       step: batches of images taken; 0 where nothing is trained by gradient.
       variables: of the detector, with all that its passes learned.
       calibrations: score -> what its values mean; {} where no images were held out.
+      validation_nll: of the held-out normal images, nats per dimension; None where none were held
+        out, or the detector has no likelihood.
     """
 
     step: int
     variables: Variables
     calibrations: Mapping[str, Calibration]
+    validation_nll: float | None = None
 
 
 class Result(NamedTuple):
@@ -79,6 +82,7 @@ class Model:
       score: the one that decides.
       batch_size: images at once.
       about: what is stored with it, JSON-able: what `jaxflow.load` builds the detector from.
+      train_seconds: see `jaxflow.fit`; None: not known.
 
     Example:
       >>> import jaxflow  # doctest: +SKIP
@@ -95,6 +99,7 @@ class Model:
         score: str,
         batch_size: int = 32,
         about: Mapping[str, Any] | None = None,
+        train_seconds: float | None = None,
     ):
         self.detector = detector
         # Read-only: what was placed on the devices would not follow a change.
@@ -103,6 +108,7 @@ class Model:
         self.deciding_score = score
         self.about = dict(about or {})
         self.batch_size = batch_size
+        self.train_seconds = train_seconds
         self._scorer = Scorer(detector, batch_size)
         self._placed: dict[tuple[str, ...], Any] = {}
 
@@ -120,6 +126,7 @@ class Model:
             score=self.deciding_score,
             batch_size=self.batch_size,
             about=self.about,
+            train_seconds=self.train_seconds,
         )
 
     def named(self, selection: str | None) -> str:
@@ -281,9 +288,11 @@ class Model:
                     "size": self.size,
                     "score": self.deciding_score,
                     "batch_size": self.batch_size,
+                    "train_seconds": self.train_seconds,
                     "selections": {
                         name: {
                             "step": selection.step,
+                            "validation_nll": selection.validation_nll,
                             "file_sha256": sums[name],
                             "calibrations": {
                                 score: dataclasses.asdict(calibration)
@@ -337,6 +346,7 @@ def read_model(folder: Path, detector: Detector, batch_size: int | None = None) 
             each["step"],
             read_variables(folder / f"{name}.safetensors", each["file_sha256"], shapes),
             {score: Calibration(**value) for score, value in each["calibrations"].items()},
+            each.get("validation_nll"),
         )
         for name, each in content["selections"].items()
     }
@@ -347,4 +357,5 @@ def read_model(folder: Path, detector: Detector, batch_size: int | None = None) 
         score=content["score"],
         batch_size=batch_size or content["batch_size"],
         about=content["about"],
+        train_seconds=content.get("train_seconds"),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jaxflow.flows.autoregressive import AutoregressiveFlow
 from jaxflow.flows.bijection import Bijection
 from jaxflow.flows.coupling_flow import CFlowDecoder, FastFlow2D
 from jaxflow.flows.glow import Glow2D
@@ -13,4 +14,5 @@ FLOWS: dict[str, Callable[..., Bijection]] = {
     "cflow": CFlowDecoder,
     "glow": Glow2D,
     "msflow": MSFlow,
+    "autoregressive": AutoregressiveFlow,
 }

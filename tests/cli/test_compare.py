@@ -18,7 +18,7 @@ from jaxflow.experiments.papers.figures import FIGURES
 from jaxflow.experiments.papers.runs import TABLES, PaperTable, Row
 from jaxflow.experiments.plans import told
 from jaxflow.files import locked
-from jaxflow.reports.comparison import Finished, PublishedRow, PublishedTable
+from jaxflow.reports.compared import Finished, PublishedRow, PublishedTable
 from jaxflow.reports.tables import ResultRow
 
 
