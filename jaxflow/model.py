@@ -82,7 +82,6 @@ class Model:
       score: the one that decides.
       batch_size: images at once.
       about: what is stored with it, JSON-able: what `jaxflow.load` builds the detector from.
-      train_seconds: see `jaxflow.fit`; None: not known.
 
     Example:
       >>> import jaxflow  # doctest: +SKIP
@@ -99,7 +98,6 @@ class Model:
         score: str,
         batch_size: int = 32,
         about: Mapping[str, Any] | None = None,
-        train_seconds: float | None = None,
     ):
         self.detector = detector
         # Read-only: what was placed on the devices would not follow a change.
@@ -108,7 +106,6 @@ class Model:
         self.deciding_score = score
         self.about = dict(about or {})
         self.batch_size = batch_size
-        self.train_seconds = train_seconds
         self._scorer = Scorer(detector, batch_size)
         self._placed: dict[tuple[str, ...], Any] = {}
 
@@ -126,7 +123,6 @@ class Model:
             score=self.deciding_score,
             batch_size=self.batch_size,
             about=self.about,
-            train_seconds=self.train_seconds,
         )
 
     def named(self, selection: str | None) -> str:
@@ -210,9 +206,6 @@ class Model:
 
         Raises:
           InputError: if there are no test images, or an image or a choice is wrong.
-
-        Example:
-          >>> model.evaluate(dataset)["best", "nll"].evaluation.metrics  # doctest: +SKIP
         """
         from jaxflow.data.pipeline import read_masks
 
@@ -244,9 +237,8 @@ class Model:
     def _meaning(self, selection: str, score: str, decision: Decision) -> Calibration | None:
         """Return what values of a score mean; a user's choice counts for the deciding score."""
         deciding, calibration = self.calibration(selection, decision)
-        if score == deciding:
-            return calibration
-        return self.selections[selection].calibrations.get(score)
+        others = self.selections[selection].calibrations
+        return calibration if score == deciding else others.get(score)
 
     def _all(self, names: Iterable[str], batches: Iterable[np.ndarray], count: int) -> Scores:
         key = tuple(names)
@@ -279,8 +271,7 @@ class Model:
         with replacing(target, "another process") as new:
             sums = {}
             for name, selection in self.selections.items():
-                file = f"{name}.safetensors"
-                sums[name] = write_variables(new / file, selection.variables)
+                sums[name] = write_variables(new / f"{name}.safetensors", selection.variables)
             write_sealed_json(
                 new / _ABOUT,
                 {
@@ -288,7 +279,6 @@ class Model:
                     "size": self.size,
                     "score": self.deciding_score,
                     "batch_size": self.batch_size,
-                    "train_seconds": self.train_seconds,
                     "selections": {
                         name: {
                             "step": selection.step,
@@ -357,5 +347,4 @@ def read_model(folder: Path, detector: Detector, batch_size: int | None = None) 
         score=content["score"],
         batch_size=batch_size or content["batch_size"],
         about=content["about"],
-        train_seconds=content.get("train_seconds"),
     )

@@ -193,7 +193,7 @@ def _learned(model: Model, name: str) -> tuple[dict[str, float], str]:
         "step": selection.step,
         "parameters": _count(selection.variables.get("params", {})),
         "constants": _count(selection.variables.get("constants", {})),
-        "train_seconds": model.train_seconds,
+        "train_seconds": model.about.get("train_seconds"),
         VALIDATION_NLL: selection.validation_nll,
     }
     reason = ""

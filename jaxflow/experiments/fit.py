@@ -53,9 +53,9 @@ def fit(
 ) -> Model:
     """Fit a detector to normal images, and calibrate it on those held out.
 
-    The model's `train_seconds` are those of the wall clock in which it learned: encoding, passes,
-    training steps, validations and checkpoints, without compilation. Of a run that was stopped,
-    what the stop lost does not count, and encoding again does.
+    The model's `about["train_seconds"]` are those of the wall clock in which it learned: encoding,
+    passes, training steps, validations and checkpoints, without compilation. Of a run that was
+    stopped, what the stop lost does not count, and encoding again does.
 
     Args:
       detector: of any family.
@@ -99,14 +99,14 @@ def fit(
         for name, each in trained.items()
     }
     steps = trained["last"].seconds
+    seconds = None if steps is None else first.seconds + steps + after.seconds
     return Model(
         detector,
         _calibrated(detector, dataset, recipe, trained, score_batch_size, quantiles),
         size=recipe.size,
         score=score or detector.scores[0],
         batch_size=score_batch_size,
-        about=about,
-        train_seconds=None if steps is None else first.seconds + steps + after.seconds,
+        about={**(about or {}), "train_seconds": seconds},
     )
 
 

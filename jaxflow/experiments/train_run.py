@@ -62,7 +62,7 @@ def train_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
         if not is_run(workdir):
             raise RunStopped(f"{workdir} was removed while it was trained; start again")
         if seconds_before is not None:
-            model.train_seconds = seconds_before  # Nothing was learned again.
+            model.about["train_seconds"] = seconds_before  # Nothing was learned again.
         if jax.process_index() == 0:
             model.save(workdir / MODEL)
     before = "this run was trained to its end before" if trained_before else "trained"
@@ -73,7 +73,7 @@ def train_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
 def _seconds(model: Path) -> float | None:
     """Return how long a finished run took to learn; None: not known, or no finished run."""
     with contextlib.suppress(InputError):
-        return read_about(model).get("train_seconds")
+        return read_about(model)["about"].get("train_seconds")
     return None
 
 

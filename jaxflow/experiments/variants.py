@@ -15,10 +15,10 @@ _PROTOCOL = (
     "encoder.random_if_unreachable=True",
     "model.normalization=standardize",
     "model.steps=4",
-    "training.epochs=6",
+    "training.epochs=4",
     "training.batch_size=16",
     "training.warmup_epochs=2",
-    "training.validate_every=3",
+    "training.validate_every=2",
 )
 
 
