@@ -9,10 +9,12 @@ r"""Compare variants under one protocol: configs x choices x categories x seeds 
         --set=data.data_dir=PATH
 
 Writes comparison.md, .csv and .json into the workdir: for each variant the mean over categories
-and seeds, and the standard deviation over seeds; with several categories, comparison_categories.csv
-too. --table runs a table of the papers and puts the published figures beside ours; --rows picks
-some of its rows. A cell is a run of its own in WORKDIR/cells; one that is finished is not run
-again, one that fails is reported and the rest go on (exit code 1 then).
+and seeds, the standard deviation over seeds, and what it costs; comparison_likelihood.png, where
+likelihoods compare; with several categories, comparison_categories.csv. --table runs a table of the
+papers and puts the published figures beside ours, or, with --table=variants, every family and flow
+on the embedded data, and with --plugin=FILE those of the file too; --rows picks some of its rows. A
+cell is a run of its own in WORKDIR/cells; one that is finished is not run again, one that fails is
+reported and the rest go on (exit code 1 then).
 """
 
 if __name__ == "__main__":
@@ -31,18 +33,18 @@ from jaxflow.experiments.cell_runs import compiled_once, run_all
 from jaxflow.experiments.cells import Cell, cells_of
 from jaxflow.experiments.checks import check_config
 from jaxflow.experiments.command_line import say
-from jaxflow.experiments.papers.runs import TABLES
-from jaxflow.experiments.plans import plan_of, told
+from jaxflow.experiments.plans import plan_of, tables, told
 from jaxflow.experiments.run_folder import check_places, make_folder
 from jaxflow.files import check_outputs, check_writable, locked, remove_parts
-from jaxflow.reports.comparison import Comparison, random_note, write_comparison
+from jaxflow.reports.compared import Comparison, random_note
+from jaxflow.reports.comparison import write_comparison
 
 
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "configs", None, "configurations: Python files, which are run", flag_values=values
     )
-    flags.DEFINE_string("table", None, f"a paper's table: {', '.join(TABLES)}", flag_values=values)
+    flags.DEFINE_string("table", None, f"a table: {', '.join(tables())}", flag_values=values)
     flags.DEFINE_list("rows", None, "rows of --table; default: all", flag_values=values)
     flags.DEFINE_string(
         "config_dir", "configs", "folder of the configs of --table", flag_values=values

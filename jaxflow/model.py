@@ -30,11 +30,14 @@ class Selection(NamedTuple):
       step: batches of images taken; 0 where nothing is trained by gradient.
       variables: of the detector, with all that its passes learned.
       calibrations: score -> what its values mean; {} where no images were held out.
+      validation_nll: of the held-out normal images, nats per dimension; None where none were held
+        out, or the detector has no likelihood.
     """
 
     step: int
     variables: Variables
     calibrations: Mapping[str, Calibration]
+    validation_nll: float | None = None
 
 
 class Result(NamedTuple):
@@ -203,9 +206,6 @@ class Model:
 
         Raises:
           InputError: if there are no test images, or an image or a choice is wrong.
-
-        Example:
-          >>> model.evaluate(dataset)["best", "nll"].evaluation.metrics  # doctest: +SKIP
         """
         from jaxflow.data.pipeline import read_masks
 
@@ -237,9 +237,8 @@ class Model:
     def _meaning(self, selection: str, score: str, decision: Decision) -> Calibration | None:
         """Return what values of a score mean; a user's choice counts for the deciding score."""
         deciding, calibration = self.calibration(selection, decision)
-        if score == deciding:
-            return calibration
-        return self.selections[selection].calibrations.get(score)
+        others = self.selections[selection].calibrations
+        return calibration if score == deciding else others.get(score)
 
     def _all(self, names: Iterable[str], batches: Iterable[np.ndarray], count: int) -> Scores:
         key = tuple(names)
@@ -272,8 +271,7 @@ class Model:
         with replacing(target, "another process") as new:
             sums = {}
             for name, selection in self.selections.items():
-                file = f"{name}.safetensors"
-                sums[name] = write_variables(new / file, selection.variables)
+                sums[name] = write_variables(new / f"{name}.safetensors", selection.variables)
             write_sealed_json(
                 new / _ABOUT,
                 {
@@ -284,6 +282,7 @@ class Model:
                     "selections": {
                         name: {
                             "step": selection.step,
+                            "validation_nll": selection.validation_nll,
                             "file_sha256": sums[name],
                             "calibrations": {
                                 score: dataclasses.asdict(calibration)
@@ -337,6 +336,7 @@ def read_model(folder: Path, detector: Detector, batch_size: int | None = None) 
             each["step"],
             read_variables(folder / f"{name}.safetensors", each["file_sha256"], shapes),
             {score: Calibration(**value) for score, value in each["calibrations"].items()},
+            each.get("validation_nll"),
         )
         for name, each in content["selections"].items()
     }

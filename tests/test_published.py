@@ -21,6 +21,9 @@ INCONSISTENT = {
     ("cflow-3", "SPADE WRN50", "pixel_aupro"),
     ("cflow-3", "PaDiM WRN50", "pixel_aupro"),
 }
+# A table of formulas, and a row for which FastFlow prints speeds only.
+SYMBOLS = {"cflow-1"}
+UNPRINTED = "fastflow-1", "ResNet18 + SPADE"
 
 
 def printed_means():
@@ -56,21 +59,26 @@ def test_every_published_row_names_its_source_and_holds_fractions():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_of_a_table_is_a_run_and_has_published_figures(name):
-    table, published = TABLES[name], FIGURES[name]
-    assert set(table.rows) <= set(published.rows)
+    table = TABLES[name]
+    rows = FIGURES[name].rows if name in FIGURES else {}
+    absent = set(table.rows) if name in SYMBOLS else {UNPRINTED[1]} if name in UNPRINTED else set()
+    assert set(table.rows) - set(rows) == absent
     assert table.data in DATASETS
-    assert {row.categories for row in published.rows.values()} == {len(table.categories)}
+    assert {row.categories for row in rows.values()} <= {len(table.categories)}
     for row_name, row in table.rows.items():
-        assert set(published.rows[row_name].by_category) <= set(table.categories)
+        printed = rows[row_name].by_category if row_name in rows else {}
+        assert set(printed) <= set(table.categories)
         config = load_config(str(CONFIGS / f"{row.config}.py"))
         apply(config, [f"data.name={table.data}", *table.settings, *row.settings])
-        variant = Variant(row_name, config, table.category_settings)
+        of_row = row.category_settings
+        settings = table.category_settings if of_row is None else of_row
+        variant = Variant(row_name, config, settings)
         for cell in cells_of([variant], categories=table.categories):
             check_config(cell.config)
 
 
 def test_every_table_but_those_of_complexity_can_be_run():
-    assert set(TABLES) == set(FIGURES)
+    assert set(TABLES) - set(FIGURES) == SYMBOLS
 
 
 @pytest.mark.parametrize(

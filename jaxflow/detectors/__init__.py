@@ -1,7 +1,7 @@
 """Anomaly detectors: what learns from normal feature maps and scores others."""
 
 from jaxflow.detectors.conditions import CONDITIONS
-from jaxflow.detectors.contract import Detector, Objective, Pass, Scored, Variables
+from jaxflow.detectors.contract import Detector, Likelihood, Objective, Pass, Scored, Variables
 from jaxflow.detectors.flow import FlowDetector, flow_detector
 from jaxflow.detectors.gaussian import Gaussian
 from jaxflow.detectors.grid import upsample
@@ -41,6 +41,7 @@ __all__ = [
     "MemoryBank",
     "OVER_MAPS",
     "OVER_POSITIONS",
+    "Likelihood",
     "Objective",
     "OverMaps",
     "OverPositions",

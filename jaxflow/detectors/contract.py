@@ -51,6 +51,20 @@ def with_constants(variables: Variables, constants: dict[str, Any]) -> Variables
 Objective = Callable[[Variables, Sequence[jax.Array], jax.Array], tuple[jax.Array, jax.Array]]
 
 
+class Likelihood(NamedTuple):
+    """The exact likelihood that a detector learns.
+
+    Attributes:
+      nats: (variables, maps) -> f[b], the negative log-likelihood of each image's maps, nats per
+        dimension.
+      instead: what it is the likelihood of, where that is not the encoder's maps as they are; "":
+        it is of these, and compares between detectors of the same maps.
+    """
+
+    nats: Callable[[Variables, Sequence[jax.Array]], jax.Array]
+    instead: str = ""
+
+
 class Detector(Protocol):
     """Everything that learns from normal feature maps and scores others."""
 
@@ -77,6 +91,11 @@ class Detector(Protocol):
     @property
     def objective(self) -> Objective | None:
         """Return what training minimizes; None: nothing is trained by gradient."""
+        ...
+
+    @property
+    def likelihood(self) -> Likelihood | None:
+        """Return the exact likelihood; None: there is none."""
         ...
 
     @property
@@ -121,6 +140,11 @@ class Untrained:
     @property
     def objective(self) -> Objective | None:
         """Return None: nothing is trained by gradient."""
+        return None
+
+    @property
+    def likelihood(self) -> Likelihood | None:
+        """Return None: there is none, unless a detector says otherwise."""
         return None
 
     @property

@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxflow.detectors.contract import Objective, Pass, Scored, Variables, with_constants
+from jaxflow.detectors.contract import (
+    Likelihood,
+    Objective,
+    Pass,
+    Scored,
+    Variables,
+    with_constants,
+)
 from jaxflow.detectors.losses import LOSSES, Loss, dimensions, image_nll
 from jaxflow.detectors.pyramid import FlowPyramid, Latent
 from jaxflow.detectors.scores import (
@@ -89,6 +96,17 @@ class FlowDetector:
             return self.loss.of_images(latents) + prior, image_nll(latents) / count
 
         return objective
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """Return that of the encoder's maps, or of what a normalization makes of them."""
+
+        def nats(variables: Variables, maps: Sequence[jax.Array]) -> jax.Array:
+            latents = self.latents(variables, maps)
+            return image_nll(latents) / dimensions(latents)
+
+        pyramid = self.pyramid
+        return Likelihood(nats, "" if pyramid.bijective else f"maps after {pyramid.normalization}")
 
     def prior(self, params: Any) -> jax.Array:
         """Return the negative log-prior f[] of a flow's parameters, nats; 0 where there is none."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxflow.detectors.contract import Pass, Scored, Untrained, Variables
+from jaxflow.detectors.contract import Likelihood, Pass, Scored, Untrained, Variables
 from jaxflow.detectors.covariance import (
     SHARED,
     Moments,
@@ -152,6 +152,21 @@ class Gaussian(Untrained):
         """
         latents = self._whiten(variables, maps)
         return jnp.stack([position_log_prob(z, log_det) for z, log_det in latents]).sum(0)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """Return that of `log_prob`, and where it is not of the encoder's own features."""
+
+        def nats(variables: Variables, maps: Sequence[jax.Array]) -> jax.Array:
+            return -self.log_prob(variables, maps).mean((1, 2)) / self._dimensions
+
+        total = sum(self.encoder.channels)
+        reasons = {
+            "averages of the maps": self.pooled,
+            f"{self.channels} of {total} channels": self._dimensions < total,
+            "maps resized to one grid": len(self.encoder.channels) > 1,
+        }
+        return Likelihood(nats, next((what for what, holds in reasons.items() if holds), ""))
 
     def score(
         self, variables: Variables, maps: Sequence[jax.Array], size: tuple[int, int]

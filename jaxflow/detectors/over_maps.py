@@ -148,7 +148,8 @@ def msflow_product(maps: Maps, size: tuple[int, int], reference: Any = None) -> 
     Reference: arXiv 2308.15300, section 3.4 (corners aligned as in the public code).
     """
     del reference
-    total = jnp.stack([upsample(m, size, align_corners=True) for m in maps]).sum(0)
+    # No stack: of a single map, its sum crashes XLA's CPU compiler (jax 0.10.2).
+    total = jnp.asarray(sum(upsample(m, size, align_corners=True) for m in maps))
     return 1.0 - jnp.exp(total.min((1, 2), keepdims=True) - total)
 
 
@@ -159,7 +160,7 @@ def msflow_sum(maps: Maps, size: tuple[int, int], reference: Any = None) -> jax.
     """
     del reference
     each = [jnp.exp(m.min((1, 2), keepdims=True) - m) for m in maps]
-    total = jnp.stack([upsample(p, size, align_corners=True) for p in each]).sum(0)
+    total = jnp.asarray(sum(upsample(p, size, align_corners=True) for p in each))
     return total.max((1, 2), keepdims=True) - total
 
 

@@ -15,16 +15,18 @@ from jax.experimental.compilation_cache import compilation_cache
 from tqdm import tqdm
 
 from jaxflow.errors import InputError, RunStopped
+from jaxflow.experiments.benchmarking import scoring_costs
 from jaxflow.experiments.build import load_encoder_or_random, make_dataset, run_facts
 from jaxflow.experiments.cells import Cell, changed_keys
 from jaxflow.experiments.command_line import warn
+from jaxflow.experiments.describe import features_of
 from jaxflow.experiments.detector import deciding_score
 from jaxflow.experiments.evaluate_run import evaluate_run
 from jaxflow.experiments.plugins import check_plugins
 from jaxflow.experiments.run_folder import check_facts, load_run
 from jaxflow.experiments.train_run import train_run
 from jaxflow.files import explain, read_sealed_json, write_sealed_json
-from jaxflow.reports.comparison import Finished
+from jaxflow.reports.compared import Finished
 from jaxflow.reports.tables import ResultRow, apart
 
 # Cache programs that take longer than this to compile, in seconds (JAX's default is 1).
@@ -97,17 +99,23 @@ def _run(cell: Cell, folder: Path, oracle: bool) -> Finished:
     else:
         cell.config.training.keep_all = oracle
         train_run(cell.config, workdir)
-        rows = evaluate_run(cell.config, workdir, oracle=oracle, pictures=6).rows
+        evaluated = evaluate_run(cell.config, workdir, oracle=oracle, pictures=6)
         content = {
-            "rows": [dataclasses.asdict(row) for row in rows],
+            "rows": [dataclasses.asdict(row) for row in evaluated.rows],
+            "costs": scoring_costs(cell.config, evaluated.model),
+            "features": features_of(cell.config, evaluated.model),
             "config": json.loads(cell.config.to_json()),
             "facts": load_run(workdir)[1],
         }
         write_sealed_json(done, content)
+    # Cells of earlier states lack costs and features: they stay unknown.
+    costs = content.get("costs", {})
     rows = [each for row in content["rows"] for each in apart(ResultRow(**row))]
+    rows = [dataclasses.replace(row, metrics={**row.metrics, **costs}) for row in rows]
     random = content["config"]["encoder"]["weights"] == "random"
     score = deciding_score(cell.config)
-    return Finished(cell.variant, cell.category, cell.seed, rows, score, random)
+    features = content.get("features", "")
+    return Finished(cell.variant, cell.category, cell.seed, rows, score, random, features)
 
 
 def _read_cell(cell: Cell, workdir: Path, done: Path) -> dict[str, Any]:

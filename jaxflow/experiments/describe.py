@@ -1,6 +1,9 @@
 """What the figures of a run depend on, in words."""
 
+import ml_collections
+
 from jaxflow.experiments.build import Experiment
+from jaxflow.model import Model
 
 TITLES = {"last": "last", "best": "best by validation likelihood", "oracle": "best on test"}
 
@@ -28,3 +31,13 @@ def protocol(experiment: Experiment) -> dict[str, object]:
         "seed": recipe.seed,
         "plugins": ", ".join(f"{name}, SHA-256 {sha256}" for name, sha256 in plugins) or "none",
     }
+
+
+def features_of(config: ml_collections.ConfigDict, model: Model) -> str:
+    """Say which features a model sees: likelihoods of other features do not compare."""
+    encoder, (height, width) = model.detector.encoder, model.size
+    averaged = f", neighbourhood {encoder.neighbourhood}" if encoder.neighbourhood > 1 else ""
+    return (
+        f"{config.data.name}, {height} x {width}, {encoder.name}, stages {list(encoder.stages)}"
+        f"{averaged}"
+    )

@@ -16,6 +16,7 @@ from jaxflow.encoders import ENCODERS, Encoder, load_encoder
 from jaxflow.errors import InputError
 from jaxflow.experiments.user_files import place_of
 from jaxflow.flows import COUPLINGS, FLOWS, LOG_SCALES, NORMALIZATIONS, PERMUTATIONS, Bijection
+from jaxflow.flows.transform import make_transform
 
 # What Flax gives to every module.
 _OF_FLAX = {"parent", "name"}
@@ -85,14 +86,25 @@ def parameters_of(build: Callable[..., Any]) -> set[str]:
 
 
 def parts_of(model: ml_collections.ConfigDict) -> list[Callable[..., Any]]:
-    """Return what `config.model` builds: the detector, and its flow where it has one."""
-    detector = DETECTORS[model.detector].build
-    return [detector, *([FLOWS[model.flow]] if "flow" in parameters_of(detector) else [])]
+    """Return what `config.model` builds: the detector, its flow, and what its couplings do."""
+    parts: list[Callable[..., Any]] = [DETECTORS[model.detector].build]
+    for name, registry in (("flow", FLOWS), ("coupling", COUPLINGS)):
+        parts += [registry[model[name]]] if name in parameters_of(parts[-1]) else []
+    return parts
 
 
 def make_flow(model: ml_collections.ConfigDict) -> Bijection:
     """Return the flow, of one map or of all, that `config.model` describes."""
-    return FLOWS[model.flow](**_options(FLOWS[model.flow], model))
+    flow, options = FLOWS[model.flow], _options(FLOWS[model.flow], model)
+    if "coupling" in options:
+        transform = COUPLINGS[model.coupling]
+        own = parameters_of(transform) & set(model.options) - parameters_of(flow)
+        if own:
+            chosen = {name: model.options[name] for name in own}
+            options["coupling"] = make_transform(
+                model.coupling, model.clamp, model.log_scale, **chosen
+            )
+    return flow(**options)
 
 
 def make_detector(

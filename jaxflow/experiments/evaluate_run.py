@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -25,7 +26,7 @@ from jaxflow.files import check_writable
 from jaxflow.model import Evaluated, Model, Selection
 from jaxflow.reports.run_curves import Shown
 from jaxflow.reports.run_report import write_run_report
-from jaxflow.reports.tables import SAME, ResultRow
+from jaxflow.reports.tables import SAME, VALIDATION_NLL, ResultRow
 from jaxflow.training import KeptFeatures, encoded, learn_after, read_checkpoints, run_passes
 
 _AS_TRAINED = Decision()
@@ -42,11 +43,13 @@ class EvaluatedRun(NamedTuple):
       rows: for each selection and score.
       promise: in a line, what the deciding image threshold promises; None without one.
       folder: of the report.
+      model: of the run.
     """
 
     rows: list[ResultRow]
     promise: str | None
     folder: Path
+    model: Model
 
 
 def evaluate_run(
@@ -113,7 +116,7 @@ def evaluate_run(
         notes=[*dataset.notes, *notes, *meanings],
         latents=drawn,
     )
-    return EvaluatedRun(rows, promise, folder)
+    return EvaluatedRun(rows, promise, folder, model)
 
 
 def _both(*takers: Callable[[str], object]) -> Callable[[str], object]:
@@ -174,13 +177,42 @@ def _row(
     titles: Mapping[str, str], model: Model, name: str, score: str, found: Evaluated
 ) -> ResultRow:
     metrics, skipped = found.evaluation
+    learned, reason = _learned(model, name)
     return ResultRow(
         titles[name],
         score,
-        {**metrics, "step": model.selections[name].step},
-        skipped,
+        {**metrics, **learned},
+        {**skipped, VALIDATION_NLL: reason} if reason else skipped,
         oracle=name == "oracle" or score.endswith(TEST_MAXIMUM),
     )
+
+
+def _learned(model: Model, name: str) -> tuple[dict[str, float], str]:
+    """Return what is known of a selection without a test image, and why there is no likelihood.
+
+    `validation_nll` is that of the encoder's own features, in nats per dimension; `parameters` are
+    trained numbers and `constants` others that are kept, both without the encoder's;
+    `train_seconds`: see `fit`.
+    """
+    selection, likelihood = model.selections[name], model.detector.likelihood
+    known = {
+        "step": selection.step,
+        "parameters": _count(selection.variables.get("params", {})),
+        "constants": _count(selection.variables.get("constants", {})),
+        "train_seconds": model.about.get("train_seconds"),
+        VALIDATION_NLL: selection.validation_nll,
+    }
+    reason = ""
+    if likelihood is None:
+        reason = "no likelihood"
+    elif likelihood.instead:
+        reason = f"of {likelihood.instead}, not of the encoder's own features"
+        known[VALIDATION_NLL] = None
+    return {key: value for key, value in known.items() if value is not None}, reason
+
+
+def _count(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def _oracle(
@@ -197,7 +229,7 @@ def _oracle(
         ]
         normal, held_out = kept[0], kept[1] if len(validation) else None
     best, best_auroc = None, -1.0
-    for step, variables in read_checkpoints(detector, recipe, workdir):
+    for step, variables, *_ in read_checkpoints(detector, recipe, workdir):
         if detector.after:
             variables = learn_after(detector, {"oracle": variables}, normal, held_out)["oracle"]
         placed = scorer.place({"oracle": variables})

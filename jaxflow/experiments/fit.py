@@ -18,6 +18,7 @@ from jaxflow.detectors.scorer import Scorer
 from jaxflow.evaluation.calibration import Quantiles, calibrate
 from jaxflow.model import Model, Selection
 from jaxflow.training import (
+    Clock,
     Recipe,
     Trained,
     create_state,
@@ -25,6 +26,7 @@ from jaxflow.training import (
     keep_features,
     learn_after,
     make_trainer,
+    mean_nll,
     read_selections,
     run_passes,
 )
@@ -51,6 +53,10 @@ def fit(
 ) -> Model:
     """Fit a detector to normal images, and calibrate it on those held out.
 
+    The model's `about["train_seconds"]` are those of the wall clock in which it learned: encoding,
+    passes, training steps, validations and checkpoints, without compilation. Of a run that was
+    stopped, what the stop lost does not count, and encoding again does.
+
     Args:
       detector: of any family.
       dataset: its `train` is learned from, its `validation` chooses `best` and the thresholds.
@@ -73,27 +79,45 @@ def fit(
         raise TypeError(f"{next(iter(options))} belongs to the recipe: give one of the two")
     recipe = recipe or Recipe(**options)
     with _folder(workdir) as folder:
-        features = keep_features(detector, dataset, recipe, say)
-        normal = _maps(detector, dataset.train, recipe) if features is None else features.in_batches
-        drawn = detector.init(jax.random.key(recipe.seed), recipe.size)
-        variables = run_passes(detector.before, {"last": drawn}, normal())["last"]
-        trained = {"last": Trained(0, variables)}
+        with Clock() as first:
+            features = keep_features(detector, dataset, recipe, say)
+            maps = _maps(detector, dataset.train, recipe)
+            normal = maps if features is None else features.in_batches
+            drawn = detector.init(jax.random.key(recipe.seed), recipe.size)
+            variables = run_passes(detector.before, {"last": drawn}, normal())["last"]
+        trained = {"last": Trained(0, variables, seconds=0.0)}
         if detector.objective is not None:
             trainer = make_trainer(detector, dataset, features, recipe, folder, say, signals)
             trainer.run(create_state(variables, recipe.optimizer, recipe.seed))
             trained = read_selections(detector, recipe, folder, say)
     held_out = _maps(detector, dataset.validation, recipe) if len(dataset.validation) else None
     variables_of = {name: each.variables for name, each in trained.items()}
-    learned = learn_after(detector, variables_of, normal, held_out)
-    trained = {name: Trained(each.step, learned[name]) for name, each in trained.items()}
+    with Clock() as after:
+        learned = learn_after(detector, variables_of, normal, held_out)
+    trained = {
+        name: _with_likelihood(detector, each._replace(variables=learned[name]), held_out)
+        for name, each in trained.items()
+    }
+    steps = trained["last"].seconds
+    seconds = None if steps is None else first.seconds + steps + after.seconds
     return Model(
         detector,
         _calibrated(detector, dataset, recipe, trained, score_batch_size, quantiles),
         size=recipe.size,
         score=score or detector.scores[0],
         batch_size=score_batch_size,
-        about=about,
+        about={**(about or {}), "train_seconds": seconds},
     )
+
+
+def _with_likelihood(
+    detector: Detector, trained: Trained, held_out: Callable[[], Batches] | None
+) -> Trained:
+    """Add the likelihood of the held-out images, where training has not computed it."""
+    likelihood = detector.likelihood
+    if likelihood is None or held_out is None or trained.validation_nll is not None:
+        return trained
+    return trained._replace(validation_nll=mean_nll(likelihood, trained.variables, held_out()))
 
 
 @contextlib.contextmanager
@@ -134,6 +158,7 @@ def _calibrated(
                 score: calibrate(*values, quantiles)
                 for score, values in scored.get(name, {}).items()
             },
+            each.validation_nll,
         )
         for name, each in trained.items()
     }

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from jaxflow.errors import InputError
 from jaxflow.experiments.cells import Variant, apply
 from jaxflow.experiments.config import load_config
-from jaxflow.experiments.papers.figures import FIGURES, PublishedTable
-from jaxflow.experiments.papers.runs import TABLES
-from jaxflow.reports.comparison import Comparison
+from jaxflow.experiments.papers.figures import FIGURES
+from jaxflow.experiments.papers.runs import TABLES, PaperTable
+from jaxflow.experiments.variants import variants_table
+from jaxflow.reports.compared import Comparison, PublishedTable
 
 
 class Plan(NamedTuple):
@@ -19,6 +20,11 @@ class Plan(NamedTuple):
     variants: list[Variant]
     categories: Sequence[str]
     comparison: Comparison
+
+
+def tables() -> dict[str, PaperTable]:
+    """Return what `--table` can name: the papers' tables, and that of all variants."""
+    return {**TABLES, "variants": variants_table()}
 
 
 def plan_of(
@@ -34,7 +40,7 @@ def plan_of(
 
     Args:
       configs: files.
-      table: a key of `TABLES`.
+      table: a key of `tables()`.
       rows: of the table; none: all.
       config_dir: folder of the table's configs.
       settings: "KEY=VALUE" each, that will be set for all; other data have no published figures.
@@ -62,9 +68,10 @@ def _table_plan(
     settings: Sequence[str],
     varied: Sequence[str],
 ) -> Plan:
-    if name not in TABLES:
-        raise InputError(f"--table={name}: no such table; there are {', '.join(TABLES)}")
-    table, published = TABLES[name], FIGURES[name]
+    known = tables()
+    if name not in known:
+        raise InputError(f"--table={name}: no such table; there are {', '.join(known)}")
+    table, published = known[name], FIGURES.get(name)
     chosen = rows or list(table.rows)
     for each in chosen:
         if each not in table.rows:
@@ -80,16 +87,30 @@ def _table_plan(
         asked = copy.deepcopy(config)
         apply(asked, settings)
         same_data = same_data and asked.data.name == table.data
-        variants.append(Variant(each, config, table.category_settings))
+        of_row = row.category_settings
+        by_category = table.category_settings if of_row is None else of_row
+        variants.append(Variant(each, config, by_category))
     title = f"{table.title} ({name})"
-    if same_data:
-        # The rows chosen, and the other methods that the paper prints.
-        printed = {n: r for n, r in published.rows.items() if n in chosen or n not in table.rows}
-        published = PublishedTable(published.source, printed)
-        return Plan(variants, table.categories, Comparison(title, published, table.notes))
+    if not same_data:
+        return _other_data(variants, title, table, published)
+    if published is None:
+        return Plan(variants, table.categories, Comparison(title, notes=table.notes))
+    # The rows chosen, and the other methods that the paper prints.
+    printed = {n: r for n, r in published.rows.items() if n in chosen or n not in table.rows}
+    absent = ", ".join(name for name in printed if name not in table.rows)
+    note = (f"not run, for these systems are not here: {absent}",) if absent else ()
+    published = PublishedTable(published.source, printed)
+    return Plan(variants, table.categories, Comparison(title, published, (*note, *table.notes)))
+
+
+def _other_data(
+    variants: Sequence[Variant], title: str, table: PaperTable, published: PublishedTable | None
+) -> Plan:
+    """Run a table on other data than its own: without their categories and published figures."""
     note = f"the published figures are left out: they are of {table.data}, not of these data"
+    notes = table.notes if published is None else (note, *table.notes)
     plain = [Variant(variant.name, variant.config) for variant in variants]
-    return Plan(plain, (), Comparison(title, notes=(note, *table.notes)))
+    return Plan(plain, (), Comparison(title, notes=notes))
 
 
 def told(settings: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Parts from outside: files that add to the registries, and what a run records of them."""
 
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,17 @@ from jaxflow.files import file_sha256
 
 
 class Plugin(NamedTuple):
-    """A file that this process has run: its resolved path, and the SHA-256 of what was run."""
+    """A file that this process has run.
+
+    Attributes:
+      path: resolved.
+      sha256: of what was run.
+      parts: key -> the names that it added to that key's registry.
+    """
 
     path: Path
     sha256: str
+    parts: Mapping[str, Sequence[str]] = types.MappingProxyType({})
 
 
 # File name -> plugin; as the registries, of the whole process.
@@ -42,7 +50,7 @@ def _run(text: str) -> None:
     if not path.is_file():
         raise InputError(f"{place}: no such file; give a Python file that adds to the registries")
     if known := PLUGINS.get(path.name):
-        if known == Plugin(path.resolve(), file_sha256(path)):
+        if known[:2] == (path.resolve(), file_sha256(path)):
             return
         raise InputError(
             f"{place}: another plugin of that name was run ({known.path}, SHA-256 "
@@ -59,7 +67,8 @@ def _run(text: str) -> None:
             registry.clear()
             registry.update(before[key])
         raise
-    PLUGINS[path.name] = Plugin(path.resolve(), sha256)
+    added = {key: [name for name in each if name not in before[key]] for key, each in parts.items()}
+    PLUGINS[path.name] = Plugin(path.resolve(), sha256, added)
 
 
 def registries() -> dict[str, dict[str, Any]]:

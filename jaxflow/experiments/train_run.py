@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import ml_collections
 
-from jaxflow.errors import RunStopped
+from jaxflow.errors import InputError, RunStopped
 from jaxflow.experiments import plugins
 from jaxflow.experiments.build import Experiment, build
 from jaxflow.experiments.checks import check_config
@@ -16,7 +16,7 @@ from jaxflow.experiments.fit import fit
 from jaxflow.experiments.run_folder import MODEL, check_places, is_run, make_folder, save_run
 from jaxflow.experiments.signals import noted
 from jaxflow.files import check_writable, locked, remove_parts
-from jaxflow.model import is_model
+from jaxflow.model import is_model, read_about
 
 
 def train_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -40,6 +40,7 @@ def train_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
     with _held(workdir):
         save_run(workdir, experiment.about)
         trained_before = is_model(workdir / MODEL)  # It is gone where more epochs are asked for.
+        seconds_before = _seconds(workdir / MODEL)
         say(
             f"{dataset.name} ({dataset.category}): {len(dataset.train)} train, "
             f"{len(dataset.validation)} validation, "
@@ -60,11 +61,20 @@ def train_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
         )
         if not is_run(workdir):
             raise RunStopped(f"{workdir} was removed while it was trained; start again")
+        if seconds_before is not None:
+            model.about["train_seconds"] = seconds_before  # Nothing was learned again.
         if jax.process_index() == 0:
             model.save(workdir / MODEL)
     before = "this run was trained to its end before" if trained_before else "trained"
     flags = f"--workdir={workdir}{plugins.as_flags()}"
     say(f"{before}; evaluate with: python -m jaxflow.evaluate {flags}")
+
+
+def _seconds(model: Path) -> float | None:
+    """Return how long a finished run took to learn; None: not known, or no finished run."""
+    with contextlib.suppress(InputError):
+        return read_about(model)["about"].get("train_seconds")
+    return None
 
 
 @contextlib.contextmanager

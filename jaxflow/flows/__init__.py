@@ -11,7 +11,7 @@ has a flow as a distrax bijector and distribution; only that module imports dist
 """
 
 from jaxflow.flows.affine import ActNorm, GlobalAffine, act_norm_params, start_from_data
-from jaxflow.flows.autoregressive import MaskedAutoregressive
+from jaxflow.flows.autoregressive import AutoregressiveFlow, MaskedAutoregressive
 from jaxflow.flows.base import DiagonalGaussian, StudentT, TrainedBase
 from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
@@ -49,6 +49,7 @@ __all__ = [
     "NORMALIZATIONS",
     "PERMUTATIONS",
     "ActNorm",
+    "AutoregressiveFlow",
     "AveragePool",
     "Base",
     "Bijection",

@@ -8,16 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxflow.flows.affine import GlobalAffine
 from jaxflow.flows.arguments import (
     check_array,
+    check_choice,
     check_condition,
+    check_count,
     check_dtype,
     check_precision,
     per_channel,
     widen,
 )
-from jaxflow.flows.bijection import Bijection
+from jaxflow.flows.bijection import Bijection, Value
+from jaxflow.flows.chain import Chain
 from jaxflow.flows.conditioner import bias_uniform, fan_in_uniform, hidden_width
+from jaxflow.flows.linear import PERMUTATIONS
 from jaxflow.flows.transform import AffineTransform
 
 
@@ -126,6 +131,70 @@ class MaskedAutoregressive(Bijection):
 
         x = x.astype(jnp.promote_types(x.dtype, first.dtype))
         return x, network, transform
+
+
+class AutoregressiveFlow(Bijection, kw_only=True):
+    """Steps of a masked autoregressive map, an affine map and a permutation, over vectors.
+
+    forward: `z = f_steps(... f_1(x))`, each f_i a `Chain` of a `MaskedAutoregressive`, a
+      `GlobalAffine` and a permutation: FrEIA's step with another map than a coupling;
+    log_det: f[...], the sum over the steps; inverse: steps times c runs of a network.
+
+    Attributes:
+      steps: number of them.
+      hidden_ratio: hidden width over the channels of x, condition included.
+      clamp: bound of |log_scale|.
+      log_scale: see `MaskedAutoregressive`.
+      permutation: "hard", "soft" or "linear", see `CouplingFlow`.
+      param_dtype: dtype of the parameters.
+      precision: of every product, as `jax.lax` takes it.
+
+    Raises:
+      ValueError: as `MaskedAutoregressive`, and if steps < 1 or permutation is unknown.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> flow, x = AutoregressiveFlow(steps=1), jnp.ones((3, 6))
+      >>> variables = flow.init(jax.random.key(0), x)
+      >>> z, log_det = flow.apply(variables, x, method="forward_and_log_det")
+      >>> z.shape, log_det.shape
+      ((3, 6), (3,))
+
+    Reference: arXiv 1705.07057, section 3.
+    """
+
+    pointwise = True
+
+    steps: int = 8
+    hidden_ratio: float = 2.0
+    clamp: float = 2.0
+    log_scale: str = "tanh"
+    permutation: str = "hard"
+    param_dtype: jnp.dtype = jnp.float32
+    precision: Any = "highest"
+
+    def setup(self):
+        """Make the chain of steps."""
+        check_count("steps", self.steps)
+        check_choice("permutation", self.permutation, PERMUTATIONS)
+        own: dict[str, Any] = {"param_dtype": self.param_dtype, "parent": None}
+        products = {**own, "precision": self.precision}
+        links: list[Bijection] = []
+        for _ in range(self.steps):
+            links += [
+                MaskedAutoregressive(self.hidden_ratio, self.clamp, self.log_scale, **products),
+                GlobalAffine(**own),
+                PERMUTATIONS[self.permutation](**products),
+            ]
+        self.chain = Chain(links)
+
+    def forward_and_log_det(self, x: Value, condition: Value = None) -> tuple[Value, Value]:
+        """Map x f[..., c], given condition f[..., d], to z f[..., c] and log_det f[...], nats."""
+        return self.chain.forward_and_log_det(x, condition)
+
+    def inverse_and_log_det(self, z: Value, condition: Value = None) -> tuple[Value, Value]:
+        """Map z f[..., c] to x f[..., c] and the inverse's log_det f[...], nats."""
+        return self.chain.inverse_and_log_det(z, condition)
 
 
 def _masks(channels, hidden, conditional):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jaxflow.flows.autoregressive import AutoregressiveFlow
 from jaxflow.flows.bijection import Bijection
 from jaxflow.flows.coupling_flow import CFlowDecoder, FastFlow2D
 from jaxflow.flows.cs_flow import CSFlow
@@ -19,4 +20,5 @@ FLOWS: dict[str, Callable[..., Bijection]] = {
     "cs_flow": CSFlow,
     "differnet": DifferNet,
     "u_shaped": UShapedFlow,
+    "autoregressive": AutoregressiveFlow,
 }

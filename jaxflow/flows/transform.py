@@ -1,6 +1,7 @@
 """What a coupling does to a channel, given the conditioner's numbers: the named choices."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -138,22 +139,25 @@ class AdditiveTransform:
         return b - 0.1 * numbers, per_position(0.0, b)
 
 
-# Name -> maker of the transform, of a coupling's clamp and log_scale.
-COUPLINGS: dict[str, Callable[[float, str], Transform]] = {
+# Name -> maker of the transform; it takes a coupling's clamp and log_scale if it has such fields.
+COUPLINGS: dict[str, Callable[..., Transform]] = {
     "affine": AffineTransform,
-    "additive": lambda clamp, log_scale: AdditiveTransform(),
+    "additive": AdditiveTransform,
     "gin": VolumePreservingTransform,
-    "spline": lambda clamp, log_scale: RationalQuadraticSpline(),
+    "spline": RationalQuadraticSpline,
 }
 
 
-def make_transform(coupling: str | Transform, clamp: float, log_scale: str) -> Transform:
+def make_transform(
+    coupling: str | Transform, clamp: float, log_scale: str, **options: float
+) -> Transform:
     """Return the transform that a coupling's fields describe.
 
     Args:
       coupling: a key of COUPLINGS, or a transform, which is returned.
       clamp: bound of |log_scale|, positive; for "affine" and "gin".
       log_scale: a key of LOG_SCALES; for the same.
+      **options: other fields of the transform that a key names, such as bins of "spline".
 
     Raises:
       ValueError: if a choice is unknown, or clamp is not positive.
@@ -162,5 +166,8 @@ def make_transform(coupling: str | Transform, clamp: float, log_scale: str) -> T
     check_positive("clamp", clamp)
     if isinstance(coupling, type) or not isinstance(coupling, Transform):
         check_choice("coupling", coupling, COUPLINGS)
-        return COUPLINGS[str(coupling)](clamp, log_scale)
+        make = COUPLINGS[str(coupling)]
+        taken = inspect.signature(make).parameters
+        given = {"clamp": clamp, "log_scale": log_scale}
+        return make(**{name: given[name] for name in given if name in taken}, **options)
     return coupling

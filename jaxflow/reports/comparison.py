@@ -3,102 +3,40 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxflow.files import SIGNED, write_atomically, write_json
+from jaxflow.reports.compared import (
+    Comparison,
+    Finished,
+    PublishedRow,
+    PublishedTable,
+)
+from jaxflow.reports.pictures import save_figure
+from jaxflow.reports.scatter import likelihood_figure
 from jaxflow.reports.tables import (
     MISSING,
     SAME,
+    VALIDATION_NLL,
     ResultRow,
     format_table,
 )
+from jaxflow.reports.variants import COSTS, complexity, features_note, overview, points
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro", "pixel_aupimo", "image_f1_max")
 PUBLISHED = "published"
 
 
-@dataclass(frozen=True)
-class PublishedRow:
-    """A row of a table as a paper prints it, as fractions.
-
-    Attributes:
-      mean: the printed mean by metric.
-      categories: how many categories the mean is over.
-      by_category: category -> metric -> figure, where they are printed; `<metric>_std` beside it
-        where a deviation is.
-    """
-
-    mean: Mapping[str, float]
-    categories: int
-    by_category: Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class PublishedTable:
-    """A table of a paper.
-
-    Attributes:
-      source: paper, table and section.
-      rows: by the name of what is measured, in the paper's order.
-    """
-
-    source: str
-    rows: Mapping[str, PublishedRow]
-
-
-class Finished(NamedTuple):
-    """A run of a comparison and its results.
-
-    Attributes:
-      variant: what is compared: a row of the table.
-      category: of the data set.
-      seed: of the run.
-      rows: a row for each selection and score.
-      score: the one that the run's decisions use, shown by category.
-      random_weights: whether the encoder's weights were drawn, not learned.
-    """
-
-    variant: str
-    category: str
-    seed: int
-    rows: list[ResultRow]
-    score: str = "probability"
-    random_weights: bool = False
-
-
-def random_note(finished: Sequence[Finished]) -> list[str]:
-    """Say which rows had an encoder of random weights."""
-    names = sorted({cell.variant for cell in finished if cell.random_weights})
-    reason = "the encoder's weights are RANDOM, the figures say nothing"
-    return [f"{reason}: {', '.join(names)}"] if names else []
-
-
-class Comparison(NamedTuple):
-    """What stands around the figures of a comparison.
-
-    Attributes:
-      title: what is compared, or "".
-      published: a paper's figures, to be put beside ours; None: there are none.
-      notes: what a reader must know, a sentence each.
-      failed: for each cell that failed its name and the reason.
-    """
-
-    title: str = ""
-    published: PublishedTable | None = None
-    notes: Sequence[str] = ()
-    failed: Mapping[str, str] = {}
-
-
 def write_comparison(
     folder: Path, finished: Sequence[Finished], comparison: Comparison | None = None
 ) -> str:
-    """Write comparison.json (every cell), .csv (the summary) and .md; return the table as text.
+    """Write comparison.json (every cell), .csv (the summary) and .md; return the tables as text.
 
-    With several categories, comparison_categories.csv is written too.
+    With several categories, comparison_categories.csv is written too; with two variants or more
+    whose likelihoods compare, comparison_likelihood.png, their picture.
 
     Args:
       folder: made if missing.
@@ -109,6 +47,13 @@ def write_comparison(
     folder.mkdir(parents=True, exist_ok=True)
     summary = summarize(finished, about.published)
     by_category = categorize(finished, about.published)
+    variants, notes = overview(summary, finished)
+    about = about._replace(notes=[*about.notes, *notes, *features_note(finished)])
+    picture, groups = folder / "comparison_likelihood.png", points(summary, finished)
+    if groups:
+        save_figure(picture, likelihood_figure(groups))
+    else:
+        picture.unlink(missing_ok=True)  # Of an earlier call, of more variants.
     write_json(
         folder / "comparison.json",
         {
@@ -125,8 +70,18 @@ def write_comparison(
     _write_csv(folder / "comparison.csv", summary)
     if by_category:
         _write_csv(folder / "comparison_categories.csv", by_category)
-    write_atomically(folder / "comparison.md", _markdown(about, summary, by_category))
-    return "\n".join([format_table(_shown_once(summary)), *_remarks(about)])
+    tables = {
+        "Variants": variants,
+        "Complexity": complexity(summary, finished),
+        "Scores and selections": _shown_once(summary),
+        "By category": _without_empty(by_category),
+    }
+    write_atomically(
+        folder / "comparison.md", _markdown(about, tables, picture.name if groups else "")
+    )
+    return "\n".join(
+        [format_table(_shown_once(summary)), "", format_table(variants), *_remarks(about)]
+    )
 
 
 def summarize(
@@ -187,7 +142,7 @@ def categorize(
         return []
     rows = []
     for category, variant in sorted(groups, key=lambda key: key[0]):
-        shown = [_shown(cell) for cell in groups[category, variant]]
+        shown = [cell.shown for cell in groups[category, variant]]
         printed = published.rows.get(variant) if published else None
         theirs = printed.by_category.get(category, {}) if printed else {}
         row: dict[str, Any] = {"category": category, "variant": variant, "seeds": len(shown)}
@@ -199,11 +154,6 @@ def categorize(
                 row[f"{metric}_{PUBLISHED}"] = theirs.get(metric)
         rows.append(row)
     return rows
-
-
-def _shown(cell: Finished) -> ResultRow:
-    rows = [row for row in cell.rows if row.score == cell.score and not row.oracle]
-    return next((row for row in rows if row.selection != "last"), rows[0])
 
 
 def _line(
@@ -219,7 +169,9 @@ def _line(
         "categories": len({cell.category for cell, _ in members}),
         "source": None,
     }
-    for metric in METRICS:
+    reasons = {row.skipped[VALIDATION_NLL] for _, row in members if VALIDATION_NLL in row.skipped}
+    line["no_validation_nll"] = "; ".join(sorted(reasons)) or None
+    for metric in (*METRICS, *COSTS):
         by_seed = [_mean(members, metric, seed) for seed in seeds]
         values = [value for value in by_seed if value is not None]
         line[metric] = float(np.mean(values)) if values else None
@@ -237,8 +189,8 @@ def _published_line(
         figures = {metric: float(np.mean([c[metric] for c in chosen])) for metric in common}
         count = len(categories)
     line: dict[str, Any] = {"variant": name, "selection": PUBLISHED, "score": None, "seeds": None}
-    line |= {"categories": count, "source": source}
-    for metric in METRICS:
+    line |= {"categories": count, "source": source, "no_validation_nll": None}
+    for metric in (*METRICS, *COSTS):
         line |= {metric: figures.get(metric), f"{metric}_std": None}
     return line
 
@@ -268,15 +220,22 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_atomically(path, text.getvalue())
 
 
+def _without_empty(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the columns in which no row has anything."""
+    return [
+        {key: value for key, value in row.items() if any(r[key] is not None for r in rows)}
+        for row in rows
+    ]
+
+
 def _markdown(
-    about: Comparison, summary: Sequence[dict[str, Any]], by_category: Sequence[dict[str, Any]]
+    about: Comparison, tables: Mapping[str, Sequence[Mapping[str, Any]]], picture: str
 ) -> str:
+    """Write the tables that have rows, below the name of the picture, if there is one."""
     parts = [f"# {about.title}"] if about.title else []
-    parts.append(format_table(_shown_once(summary), markdown=True))
-    if by_category:
-        empty = {key for key in by_category[0] if all(row[key] is None for row in by_category)}
-        kept = [{k: v for k, v in row.items() if k not in empty} for row in by_category]
-        parts += ["## By category", format_table(kept, markdown=True)]
+    parts += [f"![Likelihood against detection]({picture})"] if picture else []
+    for title, rows in tables.items():
+        parts += [f"## {title}", format_table(rows, markdown=True)] if rows else []
     parts += [f"- {remark}" for remark in _remarks(about)]
     return "\n\n".join(parts) + "\n"
 

@@ -118,6 +118,12 @@ def _framed(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    frame(axes)
+    return figure, axes
+
+
+def frame(axes: Axes) -> None:
+    """Give axes two thin spines and a light grid."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -125,4 +131,3 @@ def _framed(width: float, height: float) -> tuple[Figure, Axes]:
     axes.tick_params(labelsize=7.5, colors=QUIET, length=3)
     axes.grid(color="#eceff1", linewidth=0.7)
     axes.set_axisbelow(True)
-    return figure, axes

@@ -17,6 +17,8 @@ from jaxflow.files import write_atomically
 MISSING = "–"
 # The selection of a row that stands for two, whose parameters are the same.
 SAME = "last = best by validation likelihood"
+# Metric: negative log-likelihood of held-out normal images, nats per dimension.
+VALIDATION_NLL = "validation_nll"
 
 
 @dataclass(frozen=True)

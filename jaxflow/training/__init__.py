@@ -2,6 +2,7 @@
 
 from jaxflow.training.batches import Batches, FeatureBatches, ImageBatches
 from jaxflow.training.checkpoints import Checkpoint, Checkpoints
+from jaxflow.training.clock import Clock
 from jaxflow.training.features import KeptFeatures, encoded
 from jaxflow.training.loop import Schedule, Trainer
 from jaxflow.training.optimizers import OPTIMIZERS, separately
@@ -25,7 +26,7 @@ from jaxflow.training.step import (
     create_state,
     make_train_step,
 )
-from jaxflow.training.validation import make_validation
+from jaxflow.training.validation import make_validation, mean_nll
 from jaxflow.training.vectors import check_vectors, make_vector_step
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Batches",
     "Checkpoint",
     "Checkpoints",
+    "Clock",
     "FeatureBatches",
     "ImageBatches",
     "KeptFeatures",
@@ -58,6 +60,7 @@ __all__ = [
     "make_train_step",
     "make_validation",
     "make_vector_step",
+    "mean_nll",
     "run_passes",
     "separately",
 ]

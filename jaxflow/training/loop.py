@@ -18,6 +18,7 @@ from jaxflow.files import write_atomically
 from jaxflow.parallel import PMAP, REPLICATED, Devices
 from jaxflow.training.batches import Batches
 from jaxflow.training.checkpoints import Checkpoints
+from jaxflow.training.clock import Clock
 from jaxflow.training.step import TrainState
 
 
@@ -101,6 +102,9 @@ class Trainer:
         self._epoch_losses: list[float] = []
         self._records: list[dict[str, Any]] = []
         self._started = time.monotonic()
+        self._clock = Clock()
+        # Of earlier starts; None where one of them did not count.
+        self._seconds_before: float | None = 0.0
 
     def run(self, state: TrainState) -> TrainState:
         """Train to the end, from the latest checkpoint if there is one.
@@ -118,7 +122,7 @@ class Trainer:
         try:
             state = self._resume(state)
             start = int(state.step)
-            with self._interrupts() as interrupted, self._progress(start) as bar:
+            with self._clock, self._interrupts() as interrupted, self._progress(start) as bar:
                 replicated = self._devices.replicate(state)
                 for step in range(start + 1, self._schedule.steps + 1):
                     batch = self._devices.shard(next(self._batches))
@@ -141,6 +145,7 @@ class Trainer:
         self._best_loss = found.info["best_validation_nll"]
         self._epoch_losses = found.info["epoch_losses"]
         self._started -= found.info["seconds"]
+        self._seconds_before = found.info.get("seconds_without_compilation")
         self._records = found.info["log"]
         self._write_log()
         self._say(f"going on from step {found.step} of {self._schedule.steps}")
@@ -225,6 +230,7 @@ class Trainer:
             "epoch_losses": self._epoch_losses,
             "log": self._records,
             "seconds": time.monotonic() - self._started,
+            "seconds_without_compilation": self._seconds(),
         }
         # The best first, to its end: killed in between, the run repeats the epoch and with it the
         # best; the other way round, the best would be lost.
@@ -232,6 +238,10 @@ class Trainer:
             self._best.save(step, host, info)
             self._best.wait()
         self._last.save(step, host, info)
+
+    def _seconds(self) -> float | None:
+        before = self._seconds_before
+        return None if before is None else before + self._clock.seconds
 
     def _not_finite(self, what: str) -> RunStopped:
         self._last.wait()  # One may still be on its way to the disk.

@@ -40,10 +40,14 @@ class Trained(NamedTuple):
     Attributes:
       step: batches of images taken; 0 where nothing is trained by gradient.
       variables: of the detector.
+      validation_nll: of the held-out images, nats per dimension; None: not computed in training.
+      seconds: of training until then, without compilation; None: not known.
     """
 
     step: int
     variables: Variables
+    validation_nll: float | None = None
+    seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +113,13 @@ def read_selections(
             with closing(Checkpoints(workdir / folder, read_only=True)) as checkpoints:
                 found = checkpoints.restore_latest(template, say)
             if found is not None:
-                selections[name] = Trained(found.step, found.state.variables)
+                info = found.info
+                selections[name] = Trained(
+                    found.step,
+                    found.state.variables,
+                    info["validation_nll"],
+                    info.get("seconds_without_compilation"),
+                )
     return selections
 
 

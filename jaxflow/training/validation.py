@@ -1,11 +1,12 @@
 """The likelihood of the held-out normal images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from jaxflow.detectors import Objective
+from jaxflow.detectors import Likelihood, Objective, Variables
 from jaxflow.parallel import BATCH, PMAP, Devices, padded_batches
 from jaxflow.training.step import TrainState, make_validation_step
 
@@ -38,3 +39,20 @@ def make_validation(
         return total / count
 
     return validate
+
+
+def mean_nll(
+    likelihood: Likelihood,
+    variables: Variables,
+    batches: Iterable[tuple[Sequence[jax.Array], np.ndarray]],
+) -> float:
+    """Return the mean negative log-likelihood of images, nats per dimension.
+
+    Args:
+      likelihood: of a detector.
+      variables: of the same detector.
+      batches: (maps, valid) of at least one image, as passes take them.
+    """
+    nats = jax.jit(likelihood.nats)
+    per_image = [np.asarray(nats(variables, maps))[valid] for maps, valid in batches]
+    return float(np.concatenate(per_image).mean(dtype=np.float64))

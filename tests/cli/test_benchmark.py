@@ -10,7 +10,13 @@ import pytest
 from jaxflow import benchmark
 from jaxflow.encoders import ENCODERS
 from jaxflow.errors import InputError
-from jaxflow.experiments.benchmarking import COMPLEXITY, complexity_rows, measure, split_columns
+from jaxflow.experiments.benchmarking import (
+    COMPLEXITY,
+    complexity_rows,
+    count_operations,
+    measure,
+    split_columns,
+)
 from jaxflow.flows import FastFlow2D
 
 CONFIG = """
@@ -176,6 +182,32 @@ def test_split_columns_loses_none_and_repeats_no_encoder():
     speeds, sizes = split_columns(rows)
     assert speeds == [{"encoder": "a", "input": s, "images/s": 1.0} for s in (256, 512)]
     assert sizes == [{"encoder": "a", "model MB": 2.0, "paper model MB": 3.0}]
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "expected"),
+    [
+        (jnp.dot, [(2, 3), (3, 4)], 2 * 2 * 3 * 4),
+        (lambda x: jax.lax.map(lambda row: x @ row, x), [(5, 3)], 5 * 2 * 5 * 3),
+        (jax.jit(lambda x: jnp.sin(x) + x), [(5, 3)], 0),
+        (
+            lambda x, k: jax.lax.conv_general_dilated(
+                x,
+                k,
+                (2, 2),
+                "SAME",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=2,
+            ),
+            [(1, 4, 6, 4), (3, 3, 2, 8)],
+            2 * (2 * 3 * 8) * (3 * 3 * 2),
+        ),
+    ],
+    ids=["product", "loop", "elementwise", "grouped convolution"],
+)
+def test_operations_are_those_of_products_and_convolutions(function, shapes, expected):
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    assert count_operations(function, *arrays) == expected
 
 
 def test_measure_counts_the_timed_calls_alone_and_advances_between_all():

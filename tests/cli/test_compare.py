@@ -18,7 +18,7 @@ from jaxflow.experiments.papers.figures import FIGURES
 from jaxflow.experiments.papers.runs import TABLES, PaperTable, Row
 from jaxflow.experiments.plans import told
 from jaxflow.files import locked
-from jaxflow.reports.comparison import Finished, PublishedRow, PublishedTable
+from jaxflow.reports.compared import Finished, PublishedRow, PublishedTable
 from jaxflow.reports.tables import ResultRow
 
 
@@ -68,7 +68,8 @@ def test_a_table_stands_beside_the_published_figures_and_outlives_failed_cells(f
     assert "none.safetensors" in err
     assert "published: A paper, Table 1; not measured here" in out
     written = json.loads((work / "comparison.json").read_text(), parse_constant=pytest.fail)
-    assert written["notes"] == [
+    assert written["notes"][:3] == [
+        "not run, for these systems are not here: Other",
         "set for all: model.clamp=1.5",
         "the encoder's weights are RANDOM, the figures say nothing: small",
     ]
@@ -94,6 +95,15 @@ def test_a_table_stands_beside_the_published_figures_and_outlives_failed_cells(f
     assert lines["brushed"]["pixel_auroc_published"] == ""
     cell = next(c for c in written["cells"] if c["category"] == "woven")
     assert 0 <= cell["image_auroc"] <= 1
+    assert 0 < cell["train_seconds"] < 60
+    assert 0 < cell["score_ms"]
+    assert 0 < cell["detector_gflop"]
+    assert cell["parameters"] == 32 * 9 * (32 + 64) + 32 + 64 + 2 * 64
+    assert (
+        ours[0]["no_validation_nll"]
+        == "of maps after layer_norm, not of the encoder's own features"
+    )
+    assert ours[0]["validation_nll"] is None
     text = (work / "comparison.md").read_text()
     assert "# a tiny table (tiny-1)" in text
     assert "- failed: broken/woven/seed0" in text

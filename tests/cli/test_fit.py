@@ -15,7 +15,7 @@ from jaxflow.errors import InputError
 from jaxflow.evaluation import image_auroc, pixel_auroc
 from jaxflow.evaluation.calibration import Decision
 from jaxflow.flows import FastFlow2D
-from jaxflow.training import Recipe
+from jaxflow.training import Recipe, encoded, mean_nll
 
 SIZE = (32, 32)
 
@@ -44,6 +44,36 @@ def quiet(line):
     del line
 
 
+@pytest.mark.parametrize("normalization", ["standardize", "layer_norm"])
+def test_a_model_knows_the_likelihood_of_the_held_out_images(encoder, dataset, normalization):
+    detector = flow_detector(encoder, FastFlow2D(steps=1), normalization)
+    options = {"epochs": 1, "batch_size": 4, "size": SIZE, "say": quiet}
+    model = jaxflow.fit(detector, dataset, **options)
+    last = model.selections["last"]
+    batches = encoded(encoder, dataset.validation, SIZE)
+    expected = mean_nll(detector.likelihood, last.variables, batches)
+    assert last.validation_nll == pytest.approx(expected, rel=1e-5)
+    assert detector.likelihood.instead == {"layer_norm": "maps after layer_norm"}.get(
+        normalization, ""
+    )
+    assert 0 < model.about["train_seconds"] < 60
+
+
+def test_a_gaussian_of_one_map_has_a_likelihood_that_compares(encoder, dataset):
+    detector = Gaussian(encoder)
+    model = jaxflow.fit(detector, dataset, size=SIZE, say=quiet)
+    last = model.selections["last"]
+    (maps, valid), *rest = encoded(encoder, dataset.validation, SIZE)
+    log_prob = np.asarray(detector.log_prob(last.variables, maps), np.float64)[valid]
+    assert rest == []
+    assert last.validation_nll == pytest.approx(-log_prob.mean() / 64, rel=1e-5)
+    assert detector.likelihood.instead == ""
+    assert Gaussian(encoder, channels=3).likelihood.instead == "3 of 64 channels"
+    assert Gaussian(encoder, pooled=True).likelihood.instead == "averages of the maps"
+    two = load_encoder("resnet18", stages=(1, 2), weights="random")
+    assert Gaussian(two).likelihood.instead == "maps resized to one grid"
+
+
 def test_a_detector_is_fitted_scored_and_saved_without_a_folder_of_a_run(model, dataset, tmp_path):
     assert set(model.selections) == {"last", "best"}
     assert model.selections["last"].step == 4
@@ -56,6 +86,8 @@ def test_a_detector_is_fitted_scored_and_saved_without_a_folder_of_a_run(model, 
         jaxflow.load(tmp_path / "model")
     again = jaxflow.model.read_model(tmp_path / "model", model.detector)
     np.testing.assert_array_equal(again.score(images).anomaly_scores, result.anomaly_scores)
+    assert again.about == model.about
+    assert again.selections["last"].validation_nll == model.selections["last"].validation_nll
 
 
 def test_figures_are_those_of_the_scores(model, dataset):

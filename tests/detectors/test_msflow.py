@@ -11,6 +11,7 @@ from flax.traverse_util import unflatten_dict
 
 import jaxflow
 from jaxflow.detectors import FlowPyramid, score_named
+from jaxflow.detectors.over_maps import msflow_product, msflow_sum
 from jaxflow.encoders import load_encoder
 from jaxflow.errors import InputError
 from jaxflow.experiments.checks import check_config, check_effects
@@ -33,6 +34,14 @@ def arrays():
     """
     with np.load(FIXTURE) as data:
         return dict(data)
+
+
+def test_scores_of_a_single_map_are_those_of_their_definition():
+    grid = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 4)), jnp.float32)
+    for score in (msflow_product, msflow_sum):
+        got = jax.jit(lambda m, score=score: score([m], (5, 4)))(grid)
+        expected = 1 - np.exp(grid.min((1, 2), keepdims=True) - grid)
+        np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from jaxflow import flows as jaxflow_flows
 from jaxflow.experiments.user_files import run_file
 from jaxflow.flows import (
     ActNorm,
+    AutoregressiveFlow,
     AveragePool,
     CFlowDecoder,
     Chain,
@@ -232,6 +233,9 @@ FLOWS = {
     "masked_autoregressive": Member(_masked, (5,)),
     "masked_autoregressive_given": Member(
         functools.partial(_masked, log_scale="unit_slope_tanh"), condition=(2, 4, 3)
+    ),
+    "autoregressive_flow": Member(
+        lambda dtype: AutoregressiveFlow(steps=2, param_dtype=dtype), (5,)
     ),
     "cross_map_coupling": Member(_cross_map, TWO_MAPS),
     "cross_map_chain": Member(_cross_map_chain, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),

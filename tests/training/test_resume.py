@@ -1,3 +1,4 @@
+import contextlib
 import json
 import random
 import shutil
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxflow.errors import InputError, RunStopped
+from jaxflow.training import Checkpoints
 
 
 def read_log(workdir):
@@ -54,6 +56,22 @@ def test_time_goes_on_after_an_interruption(tiny, kept, interrupt_at, tmp_path):
     tiny.make_trainer(kept, tmp_path).run(kept.state)
     seconds = [record["seconds"] for record in read_log(tmp_path)]
     assert seconds == sorted(seconds)
+
+
+def test_seconds_without_compilation_go_on_after_an_interruption(
+    tiny, kept, interrupt_at, tmp_path
+):
+    def seconds():
+        with contextlib.closing(Checkpoints(tmp_path / "checkpoints", read_only=True)) as saved:
+            return saved.restore_latest(kept.state).info["seconds_without_compilation"]
+
+    with pytest.raises(RunStopped):
+        tiny.make_trainer(kept, tmp_path, batches=interrupt_at(kept.make_batches(), 3)).run(
+            kept.state
+        )
+    first = seconds()
+    tiny.make_trainer(kept, tmp_path).run(kept.state)
+    assert 0 < first < seconds()
 
 
 def test_finished_run_is_not_trained_further(tiny, kept, tmp_path):

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxflow.detectors import Detector
+from jaxflow.detectors import Detector, Variables
 from jaxflow.experiments.benchmarking.clock import Timing, measure
+from jaxflow.experiments.benchmarking.operations import count_operations
 from jaxflow.parallel import BATCH, PMAP, REPLICATED, Devices
 from jaxflow.training import Encode, Recipe, as_maps, create_state, make_step
 
@@ -25,6 +26,7 @@ class Workbench:
       repeats: timed calls, at least 1.
       seed: of the flows' parameters and of the images.
       devices: run the parts.
+      variables: of a detector that has learned; None: as `init` draws them.
 
     Raises:
       InputError: if the encoder cannot take that size.
@@ -38,13 +40,16 @@ class Workbench:
         repeats: int,
         seed: int = 0,
         devices: Devices = PMAP,
+        variables: Variables | None = None,
     ):
         self._detector = detector
         self._size = size
         self._repeats = repeats
         self._seed = seed
         self._devices = devices
-        self._variables = detector.init(jax.random.key(seed), size)
+        if variables is None:
+            variables = detector.init(jax.random.key(seed), size)
+        self._variables = variables
         self._frozen = devices.replicate(detector.encoder.variables)
 
     @property
@@ -56,6 +61,23 @@ class Workbench:
     def flow_parameters(self) -> int:
         """Trained numbers, those of the encoder not among them."""
         return sum(leaf.size for leaf in jax.tree.leaves(self._variables["params"]))
+
+    @property
+    def operations(self) -> tuple[int, int]:
+        """Operations for one image: the encoder's, and the detector's on top of them.
+
+        See `count_operations`.
+        """
+        encoder, image = self._detector.encoder, np.zeros((1, *self._size, 3), np.uint8)
+        maps = jax.eval_shape(encoder, encoder.variables, image)
+
+        def score(variables: Any, maps: Any) -> Any:
+            return self._detector.score(variables, maps, self._size)
+
+        return (
+            count_operations(encoder, encoder.variables, image),
+            count_operations(score, self._variables, maps),
+        )
 
     @property
     def encoder_mb(self) -> float:

@@ -13,15 +13,17 @@ class Row:
     Attributes:
       config: name of a file in the folder of configs, without its suffix.
       settings: "KEY=VALUE" each, on top of it.
+      category_settings: category -> "KEY=VALUE" each, in place of those of the table; None: those.
     """
 
     config: str
     settings: tuple[str, ...] = ()
+    category_settings: Mapping[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A comparison that a paper prints; the figures are in `FIGURES` under the same name.
+    """A comparison, of a paper or ours; a paper's figures are in `FIGURES` under the same name.
 
     Attributes:
       title: what is compared.
@@ -81,13 +83,55 @@ def _cflow(config: str, side: int, *settings: str) -> Row:
     return Row(config, (f"data.image_size=({side},{side})", *settings))
 
 
+# What the papers compare with, as published for MVTec AD, whatever the size that CFLOW-AD takes.
+_SPADE, _PADIM, _PATCHCORE = (
+    Row(f"{name}_wide_resnet50_2", category_settings={}) for name in ("spade", "padim", "patchcore")
+)
+_OF_CAIT = ("encoder.name=cait_m48_448", "encoder.stages=(40,)", "data.image_size=(448,448)")
+_OF_DEIT = (
+    "encoder.name=deit_base_distilled_patch16_384",
+    "encoder.stages=(7,)",
+    "data.image_size=(384,384)",
+)
+
+
 TABLES: dict[str, PaperTable] = {
+    "fastflow-1": PaperTable(
+        "FastFlow, CFLOW-AD, PatchCore and SPADE on the same encoders",
+        "mvtec_ad",
+        mvtec.CATEGORIES,
+        {
+            "CaiT + PatchCore": Row(_PATCHCORE.config, _OF_CAIT),
+            "CaiT + CFlow": Row("cflow_wide_resnet50_2", _OF_CAIT),
+            "CaiT + FastFlow": Row(_CAIT, _AUGMENTED),
+            "DeiT + PatchCore": Row(_PATCHCORE.config, _OF_DEIT),
+            "DeiT + CFlow": Row("cflow_wide_resnet50_2", _OF_DEIT),
+            "DeiT + FastFlow": Row(_DEIT, _AUGMENTED),
+            "ResNet18 + SPADE": Row(_SPADE.config, ("encoder.name=resnet18",)),
+            "ResNet18 + CFlow": Row("cflow_resnet18", category_settings=_BEST_SIZES),
+            "ResNet18 + FastFlow": Row(_R18, _AUGMENTED),
+            "Wide-ResNet50-2 + SPADE": _SPADE,
+            "Wide-ResNet50-2 + PatchCore": _PATCHCORE,
+            "Wide-ResNet50-2 + CFlow": Row("cflow_wide_resnet50_2", category_settings=_BEST_SIZES),
+            "Wide-ResNet50-2 + FastFlow": Row(_WRN50, _AUGMENTED),
+        },
+        notes=(
+            _HELD_OUT,
+            "speeds and parameters as printed: benchmark --table=fastflow-1",
+            "CFlow on the ResNets: the input sizes of CFLOW-AD's Table 3, whose means are printed",
+        ),
+    ),
     "fastflow-2": PaperTable(
         "FastFlow on MVTec AD",
         "mvtec_ad",
         mvtec.CATEGORIES,
-        {"FastFlow": Row(_CAIT)},
-        settings=_AUGMENTED,
+        {
+            "SPADE": _SPADE,
+            "PaDiM": _PADIM,
+            "PatchCore": _PATCHCORE,
+            "CFlow": Row("cflow_wide_resnet50_2", category_settings=_BEST_SIZES),
+            "FastFlow": Row(_CAIT, _AUGMENTED),
+        },
         notes=(_HELD_OUT, "the paper's means here are those of its CaiT"),
     ),
     "fastflow-3": PaperTable(
@@ -156,6 +200,21 @@ TABLES: dict[str, PaperTable] = {
         },
         notes=(_HELD_OUT,),
     ),
+    "cflow-1": PaperTable(
+        "CFLOW-AD, SPADE and PaDiM: what is kept and what is computed",
+        "mvtec_ad",
+        mvtec.CATEGORIES,
+        {"SPADE": _SPADE, "PaDiM": _PADIM, "CFLOW-AD": Row("cflow_wide_resnet50_2")},
+        notes=(
+            _HELD_OUT,
+            "arXiv 2107.12571, Table 1, in symbols: SPADE keeps a gallery G of normal vectors and "
+            "computes the distances |v - z|^2 for v in G; PaDiM keeps an inverse covariance for "
+            "each position and computes a Mahalanobis distance; CFLOW-AD keeps the parameters of "
+            "its decoders and computes log p(z, c)",
+            "ours in the table of complexity: parameters, constants and GFLOP are counted, ms and "
+            "memory measured",
+        ),
+    ),
     "cflow-2": PaperTable(
         "CFLOW-AD: coupling layers, pooling layers, input size, condition, encoder",
         "mvtec_ad",
@@ -181,6 +240,8 @@ TABLES: dict[str, PaperTable] = {
         mvtec.CATEGORIES,
         {
             "CFLOW-AD R18": Row("cflow_resnet18"),
+            "SPADE WRN50": _SPADE,
+            "PaDiM WRN50": _PADIM,
             "CFLOW-AD WRN50": Row("cflow_wide_resnet50_2"),
         },
         category_settings=_BEST_SIZES,
@@ -190,7 +251,7 @@ TABLES: dict[str, PaperTable] = {
         "CFLOW-AD on MVTec AD, the best input size for each category, means",
         "mvtec_ad",
         mvtec.CATEGORIES,
-        {"CFLOW-AD": Row("cflow_wide_resnet50_2")},
+        {"SPADE": _SPADE, "PaDiM": _PADIM, "CFLOW-AD": Row("cflow_wide_resnet50_2")},
         category_settings=_BEST_SIZES,
         notes=(_HELD_OUT,),
     ),
@@ -198,7 +259,11 @@ TABLES: dict[str, PaperTable] = {
         "CFLOW-AD on ShanghaiTech Campus",
         "shanghaitech",
         tuple(c for c in shanghaitech.CATEGORIES if c not in shanghaitech.UNTESTED),
-        {"CFLOW-AD": _cflow("cflow_wide_resnet50_2", 256)},
+        {
+            "SPADE": _SPADE,
+            "PaDiM": _PADIM,
+            "CFLOW-AD": _cflow("cflow_wide_resnet50_2", 256),
+        },
         notes=(_HELD_OUT, "scene 13 has no test frames; the paper speaks of 13 scenes"),
     ),
 }
