@@ -14,12 +14,14 @@ _PROTOCOL = (
     "encoder.stages=(2,)",
     "encoder.random_if_unreachable=True",
     "model.normalization=standardize",
-    "model.steps=4",
+    "model.steps=2",
     "training.epochs=4",
     "training.batch_size=16",
     "training.warmup_epochs=2",
     "training.validate_every=2",
 )
+# Of the 2,304 vectors of a batch.
+_GROUPS = ("training.vectors=576",)
 
 
 def variants_table() -> PaperTable:
@@ -30,12 +32,12 @@ def variants_table() -> PaperTable:
         "fastflow gin": _flow(_FASTFLOW, "model.coupling=gin"),
         "fastflow spline": _flow(_FASTFLOW, "model.coupling=spline", "model.options.bins=4"),
         "fastflow usf": _flow(f"usf_{_FASTFLOW}"),
-        "cflow": _flow(_CFLOW),
-        "cflow usf": _flow(f"usf_{_CFLOW}"),
-        "uflow": _flow(_UFLOW),
-        "uflow usf": _flow(f"usf_{_UFLOW}"),
+        "cflow": _flow(_CFLOW, *_GROUPS),
+        "cflow usf": _flow(f"usf_{_CFLOW}", *_GROUPS),
+        "uflow": _flow(_UFLOW, *_GROUPS),
+        "uflow usf": _flow(f"usf_{_UFLOW}", *_GROUPS),
         "glow": _flow(_GLOW),
-        "msflow": _flow(_MSFLOW, "model.options.parallel_steps=(4,)"),
+        "msflow": _flow(_MSFLOW, "model.options.parallel_steps=(2,)"),
         "autoregressive": _flow(_FASTFLOW, "model.flow=autoregressive"),
         "gaussian": _detector("gaussian", "evaluation.score=nll"),
         "memory_bank": _detector("memory_bank"),
