@@ -302,7 +302,7 @@ def over_features(flow, condition="none"):
 
 fast = {"steps": STEPS, "kernel_sizes": (1,) if SMALL else (3, 1)}
 detectors = {
-    "Gaussian": Gaussian(encoder, scores=("nll",), smoothing=0.0),
+    "Gaussian": Gaussian(encoder, ("nll",), exponent=0.0, shrinkage="oas", smoothing=0.0),
     "FastFlow, affine": over_features(FastFlow2D(**fast)),
     "FastFlow, additive": over_features(FastFlow2D(**fast, coupling="additive")),
     "FastFlow, spline": over_features(FastFlow2D(**fast, coupling="spline")),
