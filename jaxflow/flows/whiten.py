@@ -61,8 +61,8 @@ class Radial(Bijection):
 class Whiten(Bijection):
     """Whiten the vector at each position by the mean and covariance of that position.
 
-    forward: `z = W (r(x) - mean)`, r a `Radial`; log_det: `sum_i log W_ii`, and that of r;
-    inverse: `x = r^-1(W^-1 z + mean)`, with W lower triangular.
+    forward: `z = W (r(x) - mean)`, r a `Radial`; log_det: `sum_i log |W_ii|`, and that of r;
+    inverse: `x = r^-1(W^-1 z + mean)`, with W lower triangular: what is above is not read.
 
     With W the inverse of the covariance's Cholesky factor, z is standard normal where r(x) is
     normal at every position: a flow of these alone is a Gaussian, |z| its Mahalanobis distance.
@@ -103,8 +103,8 @@ class Whiten(Bijection):
                 f"x must have {mean.shape[0]} x {mean.shape[1]} positions, as in the variables, "
                 f"got {height} x {width}"
             )
-        log_det = jnp.log(jnp.diagonal(whitening, axis1=-2, axis2=-1)).sum(-1)
-        return mean, whitening, jnp.broadcast_to(log_det, (height, width))
+        log_det = jnp.log(jnp.abs(jnp.diagonal(whitening, axis1=-2, axis2=-1))).sum(-1)
+        return mean, jnp.tril(whitening), jnp.broadcast_to(log_det, (height, width))
 
     def forward_and_log_det(
         self, x: jax.Array, condition: jax.Array | None = None

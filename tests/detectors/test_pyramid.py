@@ -120,7 +120,9 @@ def test_the_start_of_a_flow_is_that_of_the_first_valid_images():
 def test_a_flow_of_whole_maps_takes_no_groups_of_vectors():
     config = cflow_config()
     config.model.flow = "msflow"
-    with pytest.raises(InputError, match=r"256: msflow looks at whole .*flow to cflow$"):
+    with pytest.raises(
+        InputError, match=r"256: msflow looks at whole .*flow to cflow or autoregressive$"
+    ):
         check_config(config)
 
 
