@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import shutil
 from typing import NamedTuple
 
@@ -160,3 +161,17 @@ def weights_file():
         return path
 
     return weights_file
+
+
+@pytest.fixture
+def model_content():
+    """Give what a run's model is, but for the seconds that it took: model_content(workdir)."""
+
+    def model_content(workdir):
+        content = {path.name: path.read_bytes() for path in (workdir / "model").iterdir()}
+        said = json.loads(content.pop("model.json"))
+        assert said.pop("sha256")
+        assert said["about"].pop("train_seconds") > 0
+        return content, said
+
+    return model_content

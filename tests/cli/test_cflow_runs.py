@@ -103,12 +103,11 @@ def test_the_test_sets_maximum_is_marked(command, run):
 
 
 def test_a_missing_model_is_named_and_the_train_command_makes_it_again(
-    command, mistake, config_file, run, copy
+    command, mistake, config_file, run, copy, model_content
 ):
     shutil.rmtree(copy / "model")
     line = mistake("evaluate", f"--workdir={copy}")
     assert "holds no run that was trained to its end" in line
     assert "the same train command goes on" in line
     assert train(command, config_file, copy).code == 0
-    for path in (run / "model").iterdir():
-        assert (copy / "model" / path.name).read_bytes() == path.read_bytes()
+    assert model_content(copy) == model_content(run)
