@@ -12,9 +12,9 @@ Writes comparison.md, .csv and .json into the workdir: for each variant the mean
 and seeds, the standard deviation over seeds, and what it costs; comparison_likelihood.png, where
 likelihoods compare; with several categories, comparison_categories.csv. --table runs a table of the
 papers and puts the published figures beside ours, or, with --table=variants, every family and flow
-on the embedded data, and with --plugin=FILE those of the file too; --rows picks some of its rows. A
-cell is a run of its own in WORKDIR/cells; one that is finished is not run again, one that fails is
-reported and the rest go on (exit code 1 then).
+on the embedded data, and with --plugin=FILE those of the file too; --rows picks some of its rows.
+Each cell is a separate run in WORKDIR/cells. A finished cell is not run again. A cell that fails is
+reported, and the others go on; the exit code is then 1.
 """
 
 if __name__ == "__main__":

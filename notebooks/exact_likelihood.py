@@ -267,9 +267,9 @@ display(Markdown(format_table(table, markdown=True)))
 # %% [markdown]
 # The Gaussian takes the gap for the likeliest place. The flow knows better: its density is low
 # there. But it must map the gap somewhere, and an increasing function maps it **between** the two
-# groups, near `z = 0`. The latent alone calls these values perfectly normal. What gives them away
-# is the other term, the change of volume: to leave no gap among the latents, the flow squeezes the
-# gap to almost nothing.
+# groups, near `z = 0`. By the latent alone, these values are perfectly normal. The other term, the
+# change of volume, shows that they are not: to leave no gap among the latents, the flow squeezes
+# the gap to almost nothing.
 #
 # ## Five densities, one protocol
 #

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxflow.errors import InputError
@@ -89,6 +90,12 @@ def central(moments: Moments, place: tuple[int, ...]) -> tuple[np.ndarray, np.nd
         - 3.0 * moments.n * ee**2
     )
     return moments.shift[place] + e, second - moments.n * np.outer(e, e), float(fourth)
+
+
+def whitening_of(moments: Moments, shrinkage: float | str) -> dict[str, jax.Array]:
+    """Return the constants of the flow `Whiten`: those of `fit_gaussians` by their names."""
+    mean, whitening = fit_gaussians(moments, shrinkage)
+    return {"mean": jnp.asarray(mean), "whitening": jnp.asarray(whitening)}
 
 
 def fit_gaussians(moments: Moments, shrinkage: float | str) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from jaxflow.detectors.covariance import (
     Moments,
     add_vectors,
     check_shrinkage,
-    fit_gaussians,
+    whitening_of,
 )
 from jaxflow.detectors.grid import align, check_smoothing, to_pixels
 from jaxflow.detectors.over_positions import Meanings, split_name
@@ -236,9 +236,5 @@ class Gaussian(Untrained):
     def _finish(self, variables: Variables, carry: list[Moments]) -> Variables:
         constants = dict(variables["constants"])
         for i, moments in enumerate(carry):
-            mean, whitening = fit_gaussians(moments, self.shrinkage)
-            constants[f"gaussian_{i}"] = {
-                "mean": jnp.asarray(mean),
-                "whitening": jnp.asarray(whitening),
-            }
+            constants[f"gaussian_{i}"] = whitening_of(moments, self.shrinkage)
         return {**variables, "constants": constants}

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxflow.detectors.contract import Pass, Variables, with_constants
-from jaxflow.detectors.covariance import SHARED, Moments, add_vectors, fit_gaussians
+from jaxflow.detectors.covariance import SHARED, Moments, add_vectors, whitening_of
 from jaxflow.detectors.pyramid import normalization_name
+from jaxflow.errors import InputError
 
 _EPSILON = 1e-5
 
@@ -65,14 +66,14 @@ def _positions_pass(normalization: Any) -> Pass:
         return [add_vectors(c, x) for c, x in zip(carry, vectors, strict=True)]
 
     def finish(variables: Variables, carry: list[Moments]) -> Variables:
-        constants = {}
-        for i, moments in enumerate(carry):
-            mean, whitening = fit_gaussians(moments, SHARED)
-            constants[normalization_name(i)] = {
-                "mean": jnp.asarray(mean),
-                "whitening": jnp.asarray(whitening),
-            }
-        return with_constants(variables, constants)
+        try:
+            fitted = {normalization_name(i): whitening_of(m, SHARED) for i, m in enumerate(carry)}
+        except InputError as error:
+            raise InputError(
+                f"the normalization whitens by covariances, which {carry[0].n} normal images do "
+                "not give: it needs at least 2 that differ; choose another normalization"
+            ) from error
+        return with_constants(variables, fitted)
 
     shorten = jax.jit(functools.partial(normalization.radial.apply, {}))
     return Pass(lambda variables: [], update, finish)

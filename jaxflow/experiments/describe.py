@@ -37,6 +37,9 @@ def features_of(config: ml_collections.ConfigDict, model: Model) -> str:
     """Say which features a model sees: likelihoods of other features do not compare."""
     encoder, (height, width) = model.detector.encoder, model.size
     averaged = f", neighbourhood {encoder.neighbourhood}" if encoder.neighbourhood > 1 else ""
+    averaged += ", pooled" if encoder.pooled else ""
+    if len(encoder.input_scales) > 1:
+        averaged += f", input scales {list(encoder.input_scales)}"
     return (
         f"{config.data.name}, {height} x {width}, {encoder.name}, stages {list(encoder.stages)}"
         f"{averaged}"

@@ -204,9 +204,9 @@ def _learned(model: Model, name: str) -> tuple[dict[str, float], str]:
     }
     reason = ""
     if likelihood is None:
-        reason = "no likelihood"
+        reason = "there is no likelihood"
     elif likelihood.instead:
-        reason = f"of {likelihood.instead}, not of the encoder's own features"
+        reason = f"the likelihood is of {likelihood.instead}, not of the encoder's own features"
         known[VALIDATION_NLL] = None
     return {key: value for key, value in known.items() if value is not None}, reason
 

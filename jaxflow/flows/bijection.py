@@ -69,9 +69,14 @@ class Bijection(nn.Module, kw_only=True):
     base: Base = StandardNormal()
 
     @property
+    def inner(self) -> Sequence["Bijection"]:
+        """The flows that it is made of, as its fields hold them; none: it is one by itself."""
+        return ()
+
+    @property
     def pointwise(self) -> bool:
         """Whether vectors f[n, c] are taken, each by itself: groups of them can then be trained."""
-        return False
+        return bool(self.inner) and all(flow.pointwise for flow in self.inner)
 
     @property
     def joint(self) -> bool:
@@ -81,12 +86,12 @@ class Bijection(nn.Module, kw_only=True):
     @property
     def starts_from_data(self) -> bool:
         """Whether its start is to be computed from data by `start_from_data`, as ActNorm's is."""
-        return False
+        return any(flow.starts_from_data for flow in self.inner)
 
     @property
     def bijective(self) -> bool:
         """Whether there is an inverse; without one, `inverse_and_log_det` raises ValueError."""
-        return True
+        return all(flow.bijective for flow in self.inner)
 
     @property
     def statistics(self) -> str | None:
@@ -249,24 +254,14 @@ class Inverse(Bijection):
     flow: Bijection
 
     @property
-    def pointwise(self) -> bool:
-        """As the flow is."""
-        return self.flow.pointwise
+    def inner(self) -> Sequence[Bijection]:
+        """The flow."""
+        return (self.flow,)
 
     @property
     def joint(self) -> bool:
         """As the flow is."""
         return self.flow.joint
-
-    @property
-    def starts_from_data(self) -> bool:
-        """As the flow does."""
-        return self.flow.starts_from_data
-
-    @property
-    def bijective(self) -> bool:
-        """As the flow is."""
-        return self.flow.bijective
 
     @nn.nowrap
     def carry_forward(self, log_det: Value) -> Value:

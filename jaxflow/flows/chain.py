@@ -38,24 +38,14 @@ class Chain(Bijection):
     links: Sequence[Bijection]
 
     @property
-    def pointwise(self) -> bool:
-        """Whether every link is."""
-        return all(link.pointwise for link in self.links)
+    def inner(self) -> Sequence[Bijection]:
+        """The links."""
+        return self.links
 
     @property
     def joint(self) -> bool:
         """Whether the first link is."""
         return bool(self.links) and self.links[0].joint
-
-    @property
-    def starts_from_data(self) -> bool:
-        """Whether any link does."""
-        return any(link.starts_from_data for link in self.links)
-
-    @property
-    def bijective(self) -> bool:
-        """Whether every link is."""
-        return all(link.bijective for link in self.links)
 
     @nn.nowrap
     def carry_forward(self, log_det: Value) -> Value:

@@ -1,5 +1,7 @@
 """A flow seen in other coordinates."""
 
+from collections.abc import Sequence
+
 import jax
 from flax import linen as nn
 
@@ -36,24 +38,14 @@ class Conjugate(Bijection):
     by: Bijection
 
     @property
-    def pointwise(self) -> bool:
-        """Whether both are."""
-        return self.flow.pointwise and self.by.pointwise
+    def inner(self) -> Sequence[Bijection]:
+        """Both flows."""
+        return (self.flow, self.by)
 
     @property
     def joint(self) -> bool:
         """As `by` is."""
         return self.by.joint
-
-    @property
-    def starts_from_data(self) -> bool:
-        """Whether one of them does."""
-        return self.flow.starts_from_data or self.by.starts_from_data
-
-    @property
-    def bijective(self) -> bool:
-        """Whether both are."""
-        return self.flow.bijective and self.by.bijective
 
     def forward_and_log_det(self, x: Value, condition: Value = None) -> tuple[Value, Value]:
         """Map x f[..., c] to z f[..., c] and log_det f[...], nats."""

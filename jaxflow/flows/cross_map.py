@@ -15,7 +15,37 @@ from jaxflow.flows.permutation import SwapHalves
 from jaxflow.flows.transform import Transform
 
 
-class CrossMapConditioner(ConvNetwork):
+class MapsNetwork(ConvNetwork):
+    """What networks of convolutions over several maps share: the first convolution of each map.
+
+    The fields are those of `ConvNetwork`.
+    """
+
+    @nn.nowrap
+    def first(
+        self, a: Sequence[jax.Array], condition: Sequence[jax.Array] | None
+    ) -> list[jax.Array]:
+        """Map each a f[..., h_i, w_i, c_i], joined with its condition, to its hidden width.
+
+        To be called in the `__call__` of the network. Each map has its own convolution, `input_i`.
+
+        Raises:
+          ValueError: if the conditions are not as many as the maps, or do not broadcast to them.
+        """
+        conditions = [None] * len(a) if condition is None else condition
+        check_maps("condition", conditions, len(a))
+        return [self._first(i, *pair) for i, pair in enumerate(zip(a, conditions, strict=True))]
+
+    @nn.nowrap
+    def _first(self, i, a, condition):
+        width = hidden_width(self.hidden_ratio, a.shape[-1])
+        a = join(a, check_condition(condition, a.shape[:-1]))
+        bias_init = bias_uniform(self.kernel_size**2 * a.shape[-1])
+        inits = {"kernel_init": fan_in_uniform, "bias_init": bias_init}
+        return self.convolution(width, name=f"input_{i}", **inits)(a)
+
+
+class CrossMapConditioner(MapsNetwork):
     """Two convolutions for each map; between them every map sees all others, resized to its size.
 
     With h_i = conv(a_i), the output of map i is `conv(relu(h_i + sum_j resize(conv_1x1(h_j))))`,
@@ -48,10 +78,7 @@ class CrossMapConditioner(ConvNetwork):
     ) -> tuple[jax.Array, ...]:
         """Map each a f[..., h_i, w_i, c_i] (and condition) to f[..., h_i, w_i, features_i]."""
         self.check()
-        conditions = [None] * len(a) if condition is None else condition
-        check_maps("condition", conditions, len(a))
-        hidden = [self._hidden(i, *pair) for i, pair in enumerate(zip(a, conditions, strict=True))]
-        conv = self.convolution
+        hidden, conv = self.first(a, condition), self.convolution
         outputs = []
         for i, own in enumerate(hidden):
             *_, height, width, channels = own.shape
@@ -64,14 +91,6 @@ class CrossMapConditioner(ConvNetwork):
             output = conv(features[i], kernel_init=self.output_init, name=f"output_{i}")
             outputs.append(output(nn.relu(own)))
         return tuple(outputs)
-
-    def _hidden(self, i, a, condition):
-        """Return what map i has by itself."""
-        width = hidden_width(self.hidden_ratio, a.shape[-1])
-        a = join(a, check_condition(condition, a.shape[:-1]))
-        bias_init = bias_uniform(self.kernel_size**2 * a.shape[-1])
-        inits = {"kernel_init": fan_in_uniform, "bias_init": bias_init}
-        return self.convolution(width, name=f"input_{i}", **inits)(a)
 
     def _resize(self, x, height, width):
         shape = (*x.shape[:-3], height, width, x.shape[-1])

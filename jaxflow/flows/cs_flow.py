@@ -9,21 +9,14 @@ from flax import linen as nn
 
 from jaxflow.flows.arguments import (
     check_choice,
-    check_condition,
     check_count,
     check_maps,
     check_sequence,
 )
 from jaxflow.flows.bijection import Bijection, Value
 from jaxflow.flows.chain import Chain
-from jaxflow.flows.conditioner import (
-    ConvNetwork,
-    bias_uniform,
-    fan_in_uniform,
-    hidden_width,
-    join,
-)
-from jaxflow.flows.cross_map import couple_both_halves
+from jaxflow.flows.conditioner import bias_uniform, fan_in_uniform
+from jaxflow.flows.cross_map import MapsNetwork, couple_both_halves
 from jaxflow.flows.linear import PERMUTATIONS
 from jaxflow.flows.per_map import PerMap
 from jaxflow.flows.resize import resize_bilinear
@@ -32,7 +25,7 @@ from jaxflow.flows.transform import AffineTransform
 _SLOPE = 0.1
 
 
-class CrossScaleConditioner(ConvNetwork):
+class CrossScaleConditioner(MapsNetwork):
     """Two convolutions for each map; the second reads the map and both its neighbours in scale.
 
     With maps from the finest to the coarsest and h_i = leaky_relu(conv(a_i)), slope 0.1, the output
@@ -66,38 +59,29 @@ class CrossScaleConditioner(ConvNetwork):
         """Map each a f[..., h_i, w_i, c_i] (and condition) to f[..., h_i, w_i, features_i]."""
         self.check()
         _check_scales(a)
-        conditions = [None] * len(a) if condition is None else condition
-        check_maps("condition", conditions, len(a))
-        hidden = [self._hidden(i, *pair) for i, pair in enumerate(zip(a, conditions, strict=True))]
+        hidden = [nn.leaky_relu(h, _SLOPE) for h in self.first(a, condition)]
         scale = self.param("scale", nn.initializers.zeros, (len(a),), self.param_dtype)
         outputs = []
         for i, own in enumerate(hidden):
-            output = self._convolve(f"output_{i}", features[i], own, self.output_init)
+            output = self._convolve(f"output_{i}", features[i], own)
             if i + 1 < len(a):
                 height, width = own.shape[-3:-1]
                 coarser = resize_bilinear(hidden[i + 1], height, width, align_corners=False)
-                output += self._convolve(f"up_{i + 1}", features[i], coarser, self.output_init)
+                output += self._convolve(f"up_{i + 1}", features[i], coarser)
             if i > 0:
                 output += self._convolve(
                     f"down_{i - 1}",
                     features[i],
                     hidden[i - 1],
-                    self.output_init,
                     strides=2,
                     padding=self.kernel_size // 2,
                 )
             outputs.append(output * scale[i].astype(output.dtype))
         return tuple(outputs)
 
-    def _hidden(self, i, a, condition):
-        """Return what map i has by itself."""
-        width = hidden_width(self.hidden_ratio, a.shape[-1])
-        a = join(a, check_condition(condition, a.shape[:-1]))
-        return nn.leaky_relu(self._convolve(f"input_{i}", width, a), _SLOPE)
-
-    def _convolve(self, name, features, x, kernel_init=fan_in_uniform, **options):
+    def _convolve(self, name, features, x, **options):
         bias_init = bias_uniform(self.kernel_size**2 * x.shape[-1])
-        inits = {"kernel_init": kernel_init, "bias_init": bias_init}
+        inits = {"kernel_init": self.output_init, "bias_init": bias_init}
         return self.convolution(features, name=name, **inits, **options)(x)
 
 

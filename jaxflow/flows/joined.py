@@ -1,6 +1,7 @@
 """A flow of one map over several maps of one grid: their channels side by side."""
 
 import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -39,19 +40,9 @@ class Joined(Bijection):
     flow: Bijection
 
     @property
-    def pointwise(self) -> bool:
-        """Whether the flow is."""
-        return self.flow.pointwise
-
-    @property
-    def starts_from_data(self) -> bool:
-        """Whether the flow does."""
-        return self.flow.starts_from_data
-
-    @property
-    def bijective(self) -> bool:
-        """Whether the flow is."""
-        return self.flow.bijective
+    def inner(self) -> Sequence[Bijection]:
+        """The flow."""
+        return (self.flow,)
 
     def forward_and_log_det(
         self, x: Value, condition: Value = None

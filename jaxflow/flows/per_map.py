@@ -58,19 +58,9 @@ class PerMap(Bijection):
         self.each = [check_flow(f"flows[{i}]", flow) for i, flow in enumerate(self.flows)]
 
     @property
-    def pointwise(self) -> bool:
-        """Whether the flow of every map is."""
-        return all(flow.pointwise for flow in self._kinds())
-
-    @property
-    def starts_from_data(self) -> bool:
-        """Whether the flow of any map does."""
-        return any(flow.starts_from_data for flow in self._kinds())
-
-    @property
-    def bijective(self) -> bool:
-        """Whether the flow of every map is."""
-        return all(flow.bijective for flow in self._kinds())
+    def inner(self) -> Sequence[Bijection]:
+        """The flows, or the one of which every map has a copy."""
+        return (self.flows,) if isinstance(self.flows, Bijection) else self.flows
 
     @nn.nowrap
     def carry_forward(self, log_det: Value) -> Value:
@@ -91,10 +81,6 @@ class PerMap(Bijection):
         """Map each z f[..., c_i] to x f[..., c_i] and the inverse's log_det f[...], nats."""
         rows = self._rows("z", z, condition)
         return _unzip([flow.inverse_and_log_det(*row) for flow, *row in rows])
-
-    @nn.nowrap
-    def _kinds(self) -> Sequence[Bijection]:
-        return (self.flows,) if isinstance(self.flows, Bijection) else self.flows
 
     @nn.nowrap
     def _rows(self, name: str, maps: Value, condition: Value) -> Iterator[tuple[Any, ...]]:

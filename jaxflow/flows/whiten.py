@@ -6,7 +6,6 @@ from flax import linen as nn
 
 from jaxflow.flows.arguments import (
     check_array,
-    check_channels,
     check_constants,
     check_map,
     check_share,
@@ -64,11 +63,12 @@ class Whiten(Bijection):
     forward: `z = W (r(x) - mean)`, r a `Radial`; log_det: `sum_i log |W_ii|`, and that of r;
     inverse: `x = r^-1(W^-1 z + mean)`, with W lower triangular: what is above is not read.
 
-    With W the inverse of the covariance's Cholesky factor, z is standard normal where r(x) is
-    normal at every position: a flow of these alone is a Gaussian, |z| its Mahalanobis distance.
+    Let W be the inverse of the Cholesky factor of a position's covariance. Where r(x) is normal
+    there, z is standard normal. This flow with nothing after it is a Gaussian for each position,
+    and |z| is the Mahalanobis distance.
 
     mean f[h, w, c] and whitening W f[h, w, c, c] live in the collection `constants`, 0 and the
-    identity at init; they fix the size of the input. A leading axis of 1 serves every position.
+    identity at init; they fix the size of the input.
 
     Attributes:
       exponent: of r; 0: none.
@@ -93,18 +93,16 @@ class Whiten(Bijection):
     def _constants(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Return mean f[h, w, c], whitening f[h, w, c, c] and its log_det f[h, w], nats."""
         check_constants(self, "mean")
-        *_, height, width, channels = x.shape
-        shape = (height, width, channels)
+        shape = x.shape[-3:]
         mean = self.variable("constants", "mean", jnp.zeros, shape, x.dtype).value
         whitening = self.variable("constants", "whitening", _identities, shape, x.dtype).value
-        check_channels(channels, mean.shape[-1])
-        if any(n not in (1, m) for n, m in zip(mean.shape[:2], shape[:2], strict=True)):
+        if mean.shape != shape:
             raise ValueError(
-                f"x must have {mean.shape[0]} x {mean.shape[1]} positions, as in the variables, "
-                f"got {height} x {width}"
+                f"x must be f[..., {', '.join(map(str, mean.shape))}], as in the "
+                f"variables, got shape {x.shape}"
             )
         log_det = jnp.log(jnp.abs(jnp.diagonal(whitening, axis1=-2, axis2=-1))).sum(-1)
-        return mean, jnp.tril(whitening), jnp.broadcast_to(log_det, (height, width))
+        return mean, jnp.tril(whitening), log_det
 
     def forward_and_log_det(
         self, x: jax.Array, condition: jax.Array | None = None
@@ -123,9 +121,10 @@ class Whiten(Bijection):
         """Map z f[..., h, w, c] to x and the inverse's log_det f[..., h, w], nats."""
         z = widen(check_map("z", z))
         mean, whitening, log_det = self._constants(z)
-        whitening = jnp.broadcast_to(whitening, (*z.shape, z.shape[-1]))
-        d = jax.scipy.linalg.solve_triangular(whitening, z[..., None], lower=True)[..., 0]
-        r = d + jnp.expand_dims(mean, range(z.ndim - 3))
+        # All inputs are the right-hand sides of one system a position.
+        sides = jnp.moveaxis(z.reshape(-1, *z.shape[-3:]), 0, -1)
+        d = jax.scipy.linalg.solve_triangular(whitening, sides, lower=True)
+        r = jnp.moveaxis(d, -1, 0).reshape(z.shape) + jnp.expand_dims(mean, range(z.ndim - 3))
         x, outer = self.radial.inverse_and_log_det(r)
         return x, outer - jnp.expand_dims(log_det, range(z.ndim - 3))
 

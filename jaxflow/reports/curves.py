@@ -34,7 +34,7 @@ def roc_figure(curves: Mapping[str, RocPoints], areas: Mapping[str, float]) -> F
     """
     if not curves:
         raise InputError("ROC figure: no curve was given; at least one is needed")
-    figure, axes = _framed(3.6, 3.5)
+    figure, axes = _framed(3.6, 3.9)
     axes.plot([0, 1], [0, 1], color="#c8ccd0", linewidth=0.8, zorder=1)
     for index, (name, points) in enumerate(curves.items()):
         style = STYLES[index % len(STYLES)]
@@ -44,7 +44,8 @@ def roc_figure(curves: Mapping[str, RocPoints], areas: Mapping[str, float]) -> F
     axes.set(xlim=(-0.01, 1.0), ylim=(0.0, 1.01), aspect="equal")
     axes.set_xlabel("false-positive rate", fontsize=8, color=INK)
     axes.set_ylabel("true-positive rate", fontsize=8, color=INK)
-    legend = axes.legend(loc="lower right", fontsize=7.5, frameon=False, title="AUROC")
+    # Below the axes: names are long, and inside they could cover a curve.
+    legend = figure.legend(loc="outside lower center", fontsize=7.5, frameon=False, title="AUROC")
     legend.get_title().set_fontsize(7.5)
     return figure
 

@@ -74,7 +74,7 @@ class Picture:
       mistake: what was judged wrongly, such as "missed", or "": each kind of mistake has its
         own gallery, before the other pictures.
       severity: the larger, the earlier among its kind, such as the distance from the threshold.
-      wide: whether a curve has a row of its own.
+      wide: whether a curve has a whole row.
     """
 
     path: str

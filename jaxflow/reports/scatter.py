@@ -21,7 +21,7 @@ def likelihood_figure(groups: Mapping[str, Sequence[Point]]) -> Figure:
       groups: which features -> the variants on them, whose likelihoods compare.
 
     Returns:
-      The figure; each variant has a color and a marker of its own, named beside the axes.
+      The figure; each variant has its own color and marker, named beside the axes.
 
     Raises:
       InputError: if there is no group.

@@ -165,7 +165,7 @@ def weights_file():
 
 @pytest.fixture
 def model_content():
-    """Give what a run's model is, but for the seconds that it took: model_content(workdir)."""
+    """Give the content of a run's model without its training time: model_content(workdir)."""
 
     def model_content(workdir):
         content = {path.name: path.read_bytes() for path in (workdir / "model").iterdir()}

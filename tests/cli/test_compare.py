@@ -101,7 +101,7 @@ def test_a_table_stands_beside_the_published_figures_and_outlives_failed_cells(f
     assert cell["parameters"] == 32 * 9 * (32 + 64) + 32 + 64 + 2 * 64
     assert (
         ours[0]["no_validation_nll"]
-        == "of maps after layer_norm, not of the encoder's own features"
+        == "the likelihood is of maps after layer_norm, not of the encoder's own features"
     )
     assert ours[0]["validation_nll"] is None
     text = (work / "comparison.md").read_text()

@@ -17,6 +17,7 @@ from jaxflow.detectors import (
 from jaxflow.encoders import load_encoder
 from jaxflow.errors import InputError
 from jaxflow.flows import NORMALIZATIONS, CFlowDecoder, FastFlow2D
+from jaxflow.training import run_passes
 
 SIZE = (32, 48)
 ALL = (*SCORES, "nll-calibrated-median_top", "nll-max_p-top", "probability-top")
@@ -38,7 +39,7 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def build(perturb):
+def build(perturb, images):
     """Make a detector, its variables, and its jitted scoring: score(images)."""
 
     @functools.cache
@@ -46,6 +47,9 @@ def build(perturb):
         pyramid = FlowPyramid(FLOWS[flow], len(encoder.channels), normalization, *CONDITION[flow])
         detector = FlowDetector(encoder, pyramid, ALL)
         variables = detector.init(jax.random.key(0), SIZE)
+        maps = detector.encoder(detector.encoder.variables, images)
+        valid = [(maps, np.ones(len(images), bool))]
+        variables = run_passes(detector.before, {"last": variables}, valid)["last"]
         constants = variables["constants"]
         drawn = {
             name: jnp.cumsum(jnp.full_like(value, 0.1), -1) - 1.0
@@ -103,13 +107,12 @@ def test_scores_do_not_depend_on_the_batch(resnet18, images, build, flow, normal
     alone = score(images[5:6])
     for name in ALL:
         for single, reverse, batch in zip(alone[name], turned[name], together[name], strict=True):
-            # A score near 0 is a difference of larger numbers.
-            scale = max(np.abs(batch).max(), 0.1)
+            scale = np.abs(batch).max()
             np.testing.assert_allclose(single[0], batch[5], 0, 1e-5 * scale)
             np.testing.assert_allclose(reverse[::-1], batch, 0, 1e-5 * scale)
         scores = together[name].anomaly_score
         # Images are told apart, but by MSFlow's product, which saturates at 1.
-        assert np.ptp(scores) > 5e-4 * np.abs(scores).max() or name == "msflow"
+        assert np.ptp(scores) > 1e-3 * np.abs(scores).max() or name == "msflow"
 
 
 def test_only_the_scores_asked_for_are_given(resnet18, build):

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from jaxflow.detectors import FlowDetector, FlowPyramid
+from jaxflow.errors import InputError
 from jaxflow.flows import NORMALIZATIONS, AveragePool, FastFlow2D
 from jaxflow.training import run_passes
 
@@ -90,6 +91,20 @@ def test_whiten_makes_many_normal_maps_standard_normal():
         # All but a hundredth of each covariance is its own.
         np.testing.assert_allclose(np.cov(z[:, p], rowvar=False), np.eye(4), atol=0.1)
     assert log_det.shape == (4000, 2, 3)
+
+
+@pytest.mark.parametrize("maps", [np.ones((1, 2, 2, 3)), np.ones((5, 2, 2, 3))])
+def test_images_without_a_covariance_are_refused(maps):
+    with pytest.raises(InputError, match=f"which {len(maps)} normal images do not give: it needs"):
+        learn_statistics(maps.astype(np.float32), normalization="whiten")
+
+
+def test_whiten_names_the_size_that_it_has_learned():
+    constants = {"mean": np.zeros((2, 3, 4)), "whitening": np.broadcast_to(np.eye(4), (2, 3, 4, 4))}
+    with pytest.raises(
+        ValueError, match=r"^x must be f\[..., 2, 3, 4\], .*, got shape \(1, 4, 3, 4\)"
+    ):
+        normalize("whiten", np.ones((1, 4, 3, 4), np.float32), {"constants": constants})
 
 
 @pytest.mark.parametrize("name", ["none", "standardize", "whiten"])

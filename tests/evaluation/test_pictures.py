@@ -160,7 +160,7 @@ def test_same_figure_gives_the_same_bytes(tmp_path):
 def test_roc_figure_names_each_curve_with_its_area(tmp_path):
     points = roc_points([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     figure = roc_figure({"nll": points, "probability": points}, {"nll": 0.75, "probability": 0.5})
-    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["nll  0.750", "probability  0.500"]
     drawn = figure.axes[0].get_lines()[1].get_xydata()
     np.testing.assert_array_equal(drawn, np.stack([points.fpr, points.tpr], axis=1))

@@ -57,7 +57,10 @@ def report(folder, masks=True, **options):
 def clouds(channels=4):
     rng = np.random.default_rng(0)
     anomalous = np.arange(50) >= 40
-    draw = lambda n: rng.normal(size=(n, channels)).astype(np.float32)  # noqa: E731
+
+    def draw(n):
+        return rng.normal(size=(n, channels)).astype(np.float32)
+
     return Clouds(Cloud(draw(50), anomalous), Cloud(draw(50), anomalous), draw(30))
 
 

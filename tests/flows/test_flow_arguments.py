@@ -14,9 +14,7 @@ from jaxflow.flows import (
     CouplingFlow,
     CrossMapConditioner,
     CrossMapCoupling,
-    CSFlow,
     DenseConditioner,
-    DifferNet,
     FastFlow2D,
     Haar,
     Householder,
@@ -31,7 +29,6 @@ from jaxflow.flows import (
     SoftPermutation,
     Split,
     Squeeze,
-    UShapedFlow,
     from_freia,
     position_encoding,
 )
@@ -213,51 +210,6 @@ def test_maps_that_a_cross_map_coupling_does_not_take_are_named(
     condition = None if condition is None else tuple(map(jnp.zeros, condition))
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         jax.eval_shape(flow.init, jax.random.key(0), x, condition)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "message"),
-    [
-        ([(2, 4, 4, 6), (2, 2, 2, 12)], "stage 1 must have a multiple of 8 channels, for half of "),
-        ([(2, 4, 4, 6), (2, 4, 4, 8)], "x[0] must be twice as high and wide as x[1], f[..., 8, 8,"),
-        ([(2, 4, 4, 6), (1, 2, 2, 8)], "x[0] must be twice as high and wide as x[1], f[..., 4, 4,"),
-    ],
-)
-def test_maps_that_a_u_shaped_flow_does_not_take_are_named(shapes, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        jax.eval_shape(UShapedFlow().init, jax.random.key(0), tuple(map(jnp.zeros, shapes)))
-
-
-@pytest.mark.parametrize(
-    ("options", "shapes", "message"),
-    [
-        (
-            {},
-            [(2, 5, 4, 6), (2, 2, 2, 6)],
-            "maps must halve from one to the next, got [(5, 4), (2,",
-        ),
-        ({"kernel_sizes": ()}, [(2, 4, 4, 6)], "kernel_sizes must name at least one size, got"),
-        ({"kernel_sizes": (2,)}, [(2, 4, 4, 6)], "kernel_size must be odd and positive, got 2"),
-        ({"steps": 0}, [(2, 4, 4, 6)], "steps must be at least 1, got 0"),
-        ({"permutation": "x"}, [(2, 4, 4, 6)], "permutation must be one of hard, soft, linear"),
-    ],
-)
-def test_what_cs_flow_does_not_take_is_named(options, shapes, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        jax.eval_shape(CSFlow(**options).init, jax.random.key(0), tuple(map(jnp.zeros, shapes)))
-
-
-@pytest.mark.parametrize(
-    ("options", "shapes", "message"),
-    [
-        ({}, [(2, 4, 6), (2, 2, 6)], "x must have maps that differ only in channels, got [(2, 4,"),
-        ({"steps": 0}, [(2, 6)], "steps must be at least 1, got 0"),
-        ({"permutation": "x"}, [(2, 6)], "permutation must be one of hard, soft, linear, got 'x'"),
-    ],
-)
-def test_what_differnet_does_not_take_is_named(options, shapes, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        jax.eval_shape(DifferNet(**options).init, jax.random.key(0), tuple(map(jnp.zeros, shapes)))
 
 
 def test_parts_that_do_not_fit_together_are_named():
