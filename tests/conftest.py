@@ -10,14 +10,37 @@ import tempfile
 
 import pytest
 
+# What the tests run is small: without optimization it compiles in a fraction of the time.
+_QUICK = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+)
+
+
+_DEVICES = "--xla_force_host_platform_device_count"
+
+
+def _known(flags):
+    """Return those that this version of XLA has: it ends a process that sets others."""
+    program = [sys.executable, "-c", "import jax; jax.devices()"]
+
+    def accepted(some):
+        environment = {**os.environ, "XLA_FLAGS": " ".join(some)}
+        done = subprocess.run(program, env=environment, capture_output=True, check=False)
+        return done.returncode == 0
+
+    return flags if accepted(flags) else [flag for flag in flags if accepted([flag])]
+
 
 def pytest_configure(config):
-    """Let all processes of this run share their compiled programs: each is compiled once."""
+    """Have all processes of this run compile little, and share what they compiled."""
     if hasattr(config, "workerinput"):
         return  # A worker of pytest-xdist: it has the environment of the first process.
     compiled = tempfile.mkdtemp(prefix="compiled-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_known(_QUICK)])
     config.add_cleanup(lambda: shutil.rmtree(compiled, ignore_errors=True))
 
 
@@ -29,7 +52,7 @@ def launch():
         def launch(program, *arguments, devices=1):
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {_DEVICES}={devices}",
             }
             command = [sys.executable, "-W", "error::ResourceWarning", str(program)]
             pipe = subprocess.PIPE

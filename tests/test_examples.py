@@ -7,7 +7,6 @@ import re
 import shlex
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,13 +61,6 @@ def write_table(folder):
         split, defect = ("train", "good") if i < 8 else ("test", ("good", "noise")[i % 2])
         rows.append(f"{i}.png,,{split},{defect}")
     (folder / "images.csv").write_text("\n".join(rows))
-
-
-@pytest.fixture(autouse=True)
-def _quick_compiler():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -88,11 +88,6 @@ def test_flow_notebook_trains_checks_and_samples_a_flow(tmp_path, monkeypatch):
 def test_likelihood_notebook_compares_five_densities_and_splits_their_likelihood(
     tmp_path, monkeypatch
 ):
-    # Programs that run a few times: their compilation is most of the time.
-    monkeypatch.setenv(
-        "XLA_FLAGS",
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-    )
     outputs = _execute("exact_likelihood", tmp_path, monkeypatch)
     assert len(_shown(outputs, "image/png")) == 3
     toy, compared, terms = (_cells_of(each) for each in _shown(outputs, "text/markdown"))

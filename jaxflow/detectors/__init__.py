@@ -5,10 +5,14 @@ from jaxflow.detectors.contract import Detector, Likelihood, Objective, Pass, Sc
 from jaxflow.detectors.flow import FlowDetector, flow_detector
 from jaxflow.detectors.gaussian import Gaussian
 from jaxflow.detectors.grid import upsample
+from jaxflow.detectors.kernel_density import KernelDensity
 from jaxflow.detectors.losses import LOSSES, Loss, dimensions, image_nll
 from jaxflow.detectors.memory_bank import MemoryBank
+from jaxflow.detectors.mixture import Mixture
+from jaxflow.detectors.one_class_svm import OneClassSvm
 from jaxflow.detectors.over_maps import OVER_MAPS, OverMaps, Reference
 from jaxflow.detectors.over_positions import OVER_POSITIONS, OverPositions, anomaly_score
+from jaxflow.detectors.per_vector import PerVector, VectorDensity
 from jaxflow.detectors.pyramid import FlowPyramid, Latent
 from jaxflow.detectors.registry import DETECTORS, Family
 from jaxflow.detectors.scores import (
@@ -35,21 +39,26 @@ __all__ = [
     "FlowDetector",
     "FlowPyramid",
     "Gaussian",
+    "KernelDensity",
     "Latent",
     "LatentScore",
     "Loss",
     "MemoryBank",
+    "Mixture",
     "OVER_MAPS",
     "OVER_POSITIONS",
     "Likelihood",
     "Objective",
+    "OneClassSvm",
     "OverMaps",
     "OverPositions",
     "Pass",
+    "PerVector",
     "Reference",
     "Scored",
     "Spade",
     "Variables",
+    "VectorDensity",
     "anomaly_map",
     "anomaly_score",
     "dimensions",

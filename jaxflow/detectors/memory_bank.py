@@ -2,33 +2,20 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxflow.detectors.contract import Pass, Scored, Untrained, Variables
+from jaxflow.detectors.draw import Drawn, draw
 from jaxflow.detectors.grid import align, check_smoothing, to_pixels
 from jaxflow.detectors.neighbours import choose_coreset, nearest
 from jaxflow.detectors.over_positions import MAXIMUM, Meanings, split_name
 from jaxflow.encoders import Encoder, average_neighbourhood
 from jaxflow.errors import InputError
 from jaxflow.flows.arguments import check_choice, check_count, check_integer, check_odd
-
-
-class Drawn(NamedTuple):
-    """Vectors that a pass has kept so far.
-
-    Attributes:
-      images: how many images were seen.
-      ranks: f64[n] each, random; where there is a limit the vectors of lowest rank are kept.
-      vectors: f32[n, c] each.
-    """
-
-    images: int
-    ranks: tuple[np.ndarray, ...]
-    vectors: tuple[np.ndarray, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,7 +100,7 @@ class MemoryBank(Untrained):
     @property
     def before(self) -> tuple[Pass, ...]:
         """Return the pass that fills the bank."""
-        return (Pass(lambda variables: Drawn(0, (), ()), self._update, self._finish),)
+        return (Pass(lambda variables: Drawn(), self._update, self._finish),)
 
     def init(self, key: jax.Array, size: tuple[int, int]) -> Variables:
         """Start with an empty bank; how long it becomes depends on the images.
@@ -186,23 +173,11 @@ class MemoryBank(Untrained):
         self, variables: Variables, carry: Drawn, maps: Sequence[jax.Array], valid: np.ndarray
     ) -> Drawn:
         patches = np.asarray(self._patches(maps), np.float32)[valid]
-        seed = int(variables["constants"]["seed"])
-        positions = patches.shape[1] * patches.shape[2]
-        # By the image's number, so that batches of another size draw the same.
-        ranks = [
-            np.random.default_rng([seed, carry.images + i]).random(positions)
-            for i in range(len(patches))
-        ]
-        drawn = Drawn(
-            carry.images + len(patches),
-            (*carry.ranks, *ranks),
-            (*carry.vectors, patches.reshape(-1, patches.shape[-1])),
-        )
-        return drawn if self.bank is None else _lowest(drawn, self.bank)
+        return draw(carry, patches, int(variables["constants"]["seed"]), self.bank)
 
     def _finish(self, variables: Variables, carry: Drawn) -> Variables:
         constants = variables["constants"]
-        vectors = np.concatenate(carry.vectors)
+        vectors, _ = carry.joined()
         if self.coreset is not None:
             count = max(1, round(self.coreset * len(vectors)))
             kept = choose_coreset(vectors, count, self.projection, int(constants["seed"]))
@@ -222,10 +197,3 @@ def _weight(query: jax.Array, bank: jax.Array, match: jax.Array, support: int) -
     distances = jnp.linalg.norm(query[None] - bank[around[0]], axis=-1)
     distance = jnp.linalg.norm(query - bank[match])
     return 1.0 - jnp.exp(distance - jax.nn.logsumexp(distances))
-
-
-def _lowest(drawn: Drawn, limit: int) -> Drawn:
-    """Keep the vectors of the lowest ranks, at most `limit`, in the order of their ranks."""
-    ranks, vectors = np.concatenate(drawn.ranks), np.concatenate(drawn.vectors)
-    order = np.argsort(ranks)[:limit]
-    return Drawn(drawn.images, (ranks[order],), (vectors[order],))

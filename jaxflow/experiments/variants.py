@@ -3,8 +3,8 @@
 from jaxflow.experiments.papers.runs import PaperTable, Row
 from jaxflow.experiments.plugins import PLUGINS
 
-_FASTFLOW, _CFLOW, _UFLOW, _GLOW, _MSFLOW = (
-    f"{name}_resnet18" for name in ("fastflow", "cflow", "uflow", "glow", "msflow")
+_FASTFLOW, _CFLOW, _UFLOW, _GLOW, _JET, _MSFLOW = (
+    f"{name}_resnet18" for name in ("fastflow", "cflow", "uflow", "glow", "jet", "msflow")
 )
 # One map, standardized: then every likelihood is that of the same features.
 _PROTOCOL = (
@@ -37,10 +37,14 @@ def variants_table() -> PaperTable:
         "uflow": _flow(_UFLOW, *_GROUPS),
         "uflow usf": _flow(f"usf_{_UFLOW}", *_GROUPS),
         "glow": _flow(_GLOW),
+        "jet": _flow(_JET, "model.options.width=64"),
         "msflow": _flow(_MSFLOW, "model.options.parallel_steps=(2,)"),
         "autoregressive": _flow(_FASTFLOW, "model.flow=autoregressive"),
         "gaussian": _detector("gaussian", "evaluation.score=nll"),
+        "mixture": _detector("mixture"),
+        "kernel_density": _detector("kernel_density"),
         "memory_bank": _detector("memory_bank"),
+        "one_class_svm": _detector("one_class_svm"),
         "spade": _detector("spade"),
     }
     for plugin in PLUGINS.values():

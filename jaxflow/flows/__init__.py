@@ -11,10 +11,12 @@ has a flow as a distrax bijector and distribution; only that module imports dist
 """
 
 from jaxflow.flows.affine import ActNorm, GlobalAffine, act_norm_params, start_from_data
+from jaxflow.flows.attention import AttentionConditioner
 from jaxflow.flows.autoregressive import AutoregressiveFlow, MaskedAutoregressive
 from jaxflow.flows.base import DiagonalGaussian, StudentT, TrainedBase
 from jaxflow.flows.bijection import Base, Bijection, Identity, Inverse
 from jaxflow.flows.chain import Chain
+from jaxflow.flows.checkerboard import CheckerboardCoupling
 from jaxflow.flows.conditioner import ConvConditioner, DenseConditioner
 from jaxflow.flows.conjugate import Conjugate
 from jaxflow.flows.convert import from_freia
@@ -26,6 +28,7 @@ from jaxflow.flows.differnet import DifferNet
 from jaxflow.flows.fusion import FusionConditioner, NormalizedConvConditioner
 from jaxflow.flows.glow import Glow2D
 from jaxflow.flows.householder import Householder
+from jaxflow.flows.jet import Jet
 from jaxflow.flows.joined import Joined
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
 from jaxflow.flows.linear import PERMUTATIONS, InvertibleLinear, log_diagonal_prior
@@ -49,6 +52,7 @@ __all__ = [
     "NORMALIZATIONS",
     "PERMUTATIONS",
     "ActNorm",
+    "AttentionConditioner",
     "AutoregressiveFlow",
     "AveragePool",
     "Base",
@@ -56,6 +60,7 @@ __all__ = [
     "CFlowDecoder",
     "CSFlow",
     "Chain",
+    "CheckerboardCoupling",
     "Conjugate",
     "ConvConditioner",
     "Coupling",
@@ -77,6 +82,7 @@ __all__ = [
     "Identity",
     "Inverse",
     "InvertibleLinear",
+    "Jet",
     "Joined",
     "LayerNorm",
     "MSFlow",

@@ -25,7 +25,8 @@ class Coupling(Bijection):
       clamp: bound of |log_scale|, positive.
       coupling: "affine"; "additive", where there is no s and log_scale is 0; "gin", where the mean
         over the channels is taken off log_scale, so that log_det is 0; "spline", a
-        `RationalQuadraticSpline` in place of scale and shift; or any `Transform`.
+        `RationalQuadraticSpline` in place of scale and shift; "sigmoid", a `SigmoidTransform`; or
+        any `Transform`.
       log_scale: "tanh", "unit_slope_tanh", "arctan" or "unclamped", a key of LOG_SCALES.
 
     Raises:

@@ -40,7 +40,7 @@ class CouplingFlow(Bijection, kw_only=True):
       steps: number of coupling steps.
       hidden_ratio: hidden width of the conditioner over the width that it reads.
       clamp: bound of the coupling's |log_scale|.
-      coupling: "affine", "additive", "gin", "spline", or a `Transform`; see `Coupling`.
+      coupling: "affine", "additive", "gin", "spline", "sigmoid", or a `Transform`; see `Coupling`.
       log_scale: "tanh", "unit_slope_tanh", "arctan" or "unclamped".
       permutation: "hard", an index; "soft", a rotation; both fixed; or "linear", a learned matrix,
         an `InvertibleLinear`.

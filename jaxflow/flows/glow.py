@@ -32,7 +32,7 @@ class Glow2D(Bijection, kw_only=True):
       kernel_sizes: odd sizes of the conditioner's convolutions, repeated over the steps.
       hidden_ratio: hidden width over the channels of a, the half that conditions.
       clamp: bound of the coupling's |log_scale|.
-      coupling: "affine", "additive", "gin", "spline", or a `Transform`; see `Coupling`.
+      coupling: "affine", "additive", "gin", "spline", "sigmoid", or a `Transform`; see `Coupling`.
       log_scale: "tanh", "unit_slope_tanh", "arctan" or "unclamped".
       dtype: compute dtype of the conditioner; None follows x.
       param_dtype: dtype of the parameters.

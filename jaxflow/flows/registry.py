@@ -8,6 +8,7 @@ from jaxflow.flows.coupling_flow import CFlowDecoder, FastFlow2D
 from jaxflow.flows.cs_flow import CSFlow
 from jaxflow.flows.differnet import DifferNet
 from jaxflow.flows.glow import Glow2D
+from jaxflow.flows.jet import Jet
 from jaxflow.flows.msflow import MSFlow
 from jaxflow.flows.u_shaped import UShapedFlow
 
@@ -20,5 +21,6 @@ FLOWS: dict[str, Callable[..., Bijection]] = {
     "cs_flow": CSFlow,
     "differnet": DifferNet,
     "u_shaped": UShapedFlow,
+    "jet": Jet,
     "autoregressive": AutoregressiveFlow,
 }

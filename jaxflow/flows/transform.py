@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -139,12 +140,44 @@ class AdditiveTransform:
         return b - 0.1 * numbers, per_position(0.0, b)
 
 
+@dataclasses.dataclass(frozen=True)
+class SigmoidTransform:
+    """Shift, then scale: `(b + t) * limit sigmoid(s)`, of numbers t, s f[..., c].
+
+    Attributes:
+      limit: of the scale, positive; with 2, numbers of 0 change nothing.
+
+    Reference: arXiv 2412.15129, section 3.
+    """
+
+    limit: float = 2.0
+    outputs = 2
+
+    def __post_init__(self):
+        check_positive("limit", self.limit)
+
+    def forward(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map b f[..., c], given numbers f[..., 2 c], to f[..., c] and log_det f[...]."""
+        t, log_scale = self._shift_and_log_scale(numbers)
+        return (b + t) * jnp.exp(log_scale), log_scale.sum(-1)
+
+    def inverse(self, b: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map b back, and return the log_det f[...] of the inverse."""
+        t, log_scale = self._shift_and_log_scale(numbers)
+        return b * jnp.exp(-log_scale) - t, -log_scale.sum(-1)
+
+    def _shift_and_log_scale(self, numbers):
+        t, s = jnp.split(numbers, 2, axis=-1)
+        return t, jax.nn.log_sigmoid(s) + math.log(self.limit)
+
+
 # Name -> maker of the transform; it takes a coupling's clamp and log_scale if it has such fields.
 COUPLINGS: dict[str, Callable[..., Transform]] = {
     "affine": AffineTransform,
     "additive": AdditiveTransform,
     "gin": VolumePreservingTransform,
     "spline": RationalQuadraticSpline,
+    "sigmoid": SigmoidTransform,
 }
 
 

@@ -55,7 +55,10 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(arguments, tmp_path):
         [*COMMAND, *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env={
+            **os.environ,
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
+        },
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")

@@ -118,7 +118,7 @@ def test_every_variant_can_be_built_and_all_see_the_same_features(name):
     config.encoder.weights = "random"
     detector = make_detector(config, make_encoder(config))
     assert (detector.encoder.stages, tuple(config.data.image_size)) == ((2,), (96, 96))
-    distances = name in ("memory_bank", "spade")
+    distances = name in ("memory_bank", "one_class_svm", "spade")
     assert (detector.likelihood is None) == distances
     if not distances:
         assert detector.likelihood.instead == ""

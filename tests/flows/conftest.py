@@ -16,10 +16,12 @@ from jaxflow import flows as jaxflow_flows
 from jaxflow.experiments.user_files import run_file
 from jaxflow.flows import (
     ActNorm,
+    AttentionConditioner,
     AutoregressiveFlow,
     AveragePool,
     CFlowDecoder,
     Chain,
+    CheckerboardCoupling,
     Conjugate,
     ConvConditioner,
     Coupling,
@@ -37,6 +39,7 @@ from jaxflow.flows import (
     Identity,
     Inverse,
     InvertibleLinear,
+    Jet,
     Joined,
     LayerNorm,
     MaskedAutoregressive,
@@ -53,27 +56,6 @@ from jaxflow.flows import (
     Whiten,
 )
 
-
-def _known(options):
-    """Return those of XLA's options that this version has."""
-    known = {}
-    for name, value in options.items():
-        try:
-            jax.jit(jnp.sin, compiler_options={name: value}).lower(1.0).compile()
-        except jax.errors.JaxRuntimeError:
-            continue
-        known[name] = value
-    return known
-
-
-# Small programs compile five times faster.
-QUICK = _known(
-    {
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-        "xla_cpu_use_fusion_emitters": False,
-    }
-)
 # Small, and the same for most: whatever runs without jit is then compiled once for all.
 MAP, VECTOR = (2, 4, 4), (4,)
 TWO_MAPS = ((2, 4, 4), (1, 2, 4))
@@ -140,6 +122,15 @@ def _masked(dtype, **options):
 
 def _linear(dtype, **options):
     return InvertibleLinear(param_dtype=dtype, **options)
+
+
+def _checkerboard(dtype, **options):
+    conditioner = AttentionConditioner(8, heads=2, param_dtype=dtype)
+    return CheckerboardCoupling(conditioner, **options)
+
+
+def _jet(dtype):
+    return Jet(steps=3, width=8, heads=2, param_dtype=dtype)
 
 
 def _cross_map(dtype, **options):
@@ -237,6 +228,14 @@ FLOWS = {
     "autoregressive_flow": Member(
         lambda dtype: AutoregressiveFlow(steps=2, param_dtype=dtype), (5,)
     ),
+    "sigmoid_coupling": Member(functools.partial(_conv, coupling="sigmoid")),
+    "checkerboard_coupling": Member(_checkerboard),
+    "checkerboard_given": Member(
+        functools.partial(_checkerboard, swapped=True, coupling="sigmoid"),
+        (2, 3, 6),
+        condition=(2, 3, 2),
+    ),
+    "jet": Member(_jet),
     "cross_map_coupling": Member(_cross_map, TWO_MAPS),
     "cross_map_chain": Member(_cross_map_chain, TWO_MAPS, ((2, 4, 3), (1, 2, 3))),
     "swap_halves": Member(lambda dtype: SwapHalves(), (2, 3, 5), log_det="zero"),
@@ -324,6 +323,7 @@ DRAWS = {
     "lu": lambda rng, shape: 0.5 * rng.standard_normal(shape) * shape[0] ** -0.5,
     "whitening": lambda rng, shape: _positive_triangles(rng, shape),
     "vectors": lambda rng, shape: rng.standard_normal(shape),
+    "code": lambda rng, shape: 0.3 * rng.standard_normal(shape),
     "index": lambda rng, shape: rng.permutation(shape[0]),
     "rotation": lambda rng, shape: np.linalg.qr(rng.standard_normal(shape))[0],
 }
@@ -356,8 +356,8 @@ class Case:
 
     def __post_init__(self):
         back = functools.partial(self.on_params, method="inverse_and_log_det")
-        self.run = jax.jit(self.on_params, compiler_options=QUICK)
-        self.run_back = jax.jit(back, compiler_options=QUICK)
+        self.run = jax.jit(self.on_params)
+        self.run_back = jax.jit(back)
 
     def precision(self):
         return jax.enable_x64(self.dtype == np.float64)
@@ -413,24 +413,10 @@ def _build(member, dtype):
         return Case(member, dtype, flow, draw_variables(flow, x, condition), x, condition)
 
 
-@pytest.fixture(autouse=True)
-def _quick_compiler():
-    """Compile without optimization what names no options, such as every operation without jit."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def build():
     """Give the maker of cases: build(member, np.float32 or np.float64)."""
     return _build
-
-
-@pytest.fixture
-def quick():
-    """Give compiler options under which small programs compile faster."""
-    return QUICK
 
 
 @pytest.fixture

@@ -118,14 +118,14 @@ def test_samples_of_a_mixture_have_its_mean_and_covariance():
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_every_base_runs_under_the_transformations(name, draw, quick):
+def test_every_base_runs_under_the_transformations(name, draw):
     base = BASES[name](np.float32)
     flow, z = CFlowDecoder(steps=1, base=base), jnp.asarray(draw((2, 3)), jnp.float32)
     with jax.numpy_rank_promotion("raise"):
-        variables = jax.jit(flow.init, compiler_options=quick)(jax.random.key(0), z)
+        variables = jax.jit(flow.init)(jax.random.key(0), z)
         apply = functools.partial(flow.apply, variables, method="log_prob")
-        log_prob = jax.jit(apply, compiler_options=quick)(z)
-        each = jax.jit(jax.vmap(apply), compiler_options=quick)(z)
+        log_prob = jax.jit(apply)(z)
+        each = jax.jit(jax.vmap(apply))(z)
         forward = jax.eval_shape(jax.hessian(lambda z: apply(z).sum()), z)
         half = jax.eval_shape(base.log_prob, z.astype(jnp.bfloat16))
         sample = functools.partial(flow.apply, variables, method="sample")
@@ -135,15 +135,15 @@ def test_every_base_runs_under_the_transformations(name, draw, quick):
     assert half.dtype == np.float32
 
 
-def test_the_arrays_of_a_base_are_trained_with_its_flow(draw, quick):
+def test_the_arrays_of_a_base_are_trained_with_its_flow(draw):
     z = jnp.asarray(draw((3,), batch=20), jnp.float32)
     base = as_mixture(fit_reference("full")[0], np.float32)
     flow = GlobalAffine(base=TrainedBase(base))
-    init = jax.jit(functools.partial(flow.init, method="log_prob"), compiler_options=quick)
+    init = jax.jit(functools.partial(flow.init, method="log_prob"))
     variables = init(jax.random.key(0), z)
     assert set(variables["params"]["base"]) == {"log_weights", "means", "factors"}
 
-    @functools.partial(jax.jit, compiler_options=quick)
+    @jax.jit
     def value_and_grad(variables):
         def log_prob(variables):
             return flow.apply(variables, z, method="log_prob").sum()

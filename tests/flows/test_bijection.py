@@ -97,16 +97,16 @@ def test_another_base_gives_log_prob_and_samples(draw):
     assert float(jnp.abs(sample + 1.0).mean()) == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_module_as_base_is_trained_with_its_flow(draw, quick):
+def test_a_module_as_base_is_trained_with_its_flow(draw):
     x = jnp.asarray(draw((4,)), jnp.float32)
     flow = GlobalAffine(base=LearnedNormal())
-    init = jax.jit(functools.partial(flow.init, method="log_prob"), compiler_options=quick)
+    init = jax.jit(functools.partial(flow.init, method="log_prob"))
     variables = init(jax.random.key(0), x)
     assert set(variables["params"]) == {"theta", "offset", "base"}
     expected = stats.norm.logpdf(x, scale=np.exp(0.5)).sum(-1)
     np.testing.assert_allclose(flow.apply(variables, x, method="log_prob"), expected, rtol=1e-4)
 
-    @functools.partial(jax.jit, compiler_options=quick)
+    @jax.jit
     @jax.grad
     def gradient(variables):
         return flow.apply(variables, x, method="log_prob").sum()
@@ -121,14 +121,14 @@ def test_a_flow_is_a_base_too(draw):
     np.testing.assert_allclose(flow.apply({}, x, method="log_prob"), expected, rtol=1e-5)
 
 
-def test_log_prob_and_samples_of_several_maps(draw, draw_variables, quick):
+def test_log_prob_and_samples_of_several_maps(draw, draw_variables):
     x = tuple(jnp.asarray(a, jnp.float32) for a in draw(((3, 4), (5,))))
     flow = PerMap(CFlowDecoder(steps=1), maps=2)
     variables = draw_variables(flow, x, None)
 
     def run(method, *arguments):
         apply = functools.partial(flow.apply, method=method)
-        return jax.jit(apply, compiler_options=quick)(variables, *arguments)
+        return jax.jit(apply)(variables, *arguments)
 
     z, log_det = run("forward_and_log_det", x)
     for got, latent, volume in zip(run("log_prob", x), z, log_det, strict=True):
@@ -225,9 +225,9 @@ DRAWN = {
 
 
 @pytest.mark.parametrize("flow", DRAWN)
-def test_a_seed_draws_the_variables_that_it_always_drew(flow, quick):
+def test_a_seed_draws_the_variables_that_it_always_drew(flow):
     shape, expected = DRAWN[flow]
-    init = jax.jit(flow(steps=2).init, compiler_options=quick)
+    init = jax.jit(flow(steps=2).init)
     variables = init(jax.random.key(0), jnp.zeros(shape))
     step, constants = (variables[name]["chain"]["links_1"] for name in ("params", "constants"))
     assert (set(step), set(constants)) == ({"subnet", "affine"}, {"shuffle"})

@@ -1,7 +1,5 @@
 """The conditioner's convolution is XLA's; its derivatives are XLA's, summed in another order."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,14 +32,14 @@ def _values(images):
 @pytest.mark.parametrize("images", [1, 8, 19])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd, jax.jacrev])
-def test_derivatives_are_those_of_xla(images, options, derivative, quick):
+def test_derivatives_are_those_of_xla(images, options, derivative):
     with jax.enable_x64(True):
         x, kernel = _values(images)
 
         def total(convolve):
             return lambda x, kernel: jnp.sin(convolve(x, kernel, **OPTIONS[options])).sum()
 
-        @functools.partial(jax.jit, compiler_options=quick)
+        @jax.jit
         def both(x, kernel):
             convolutions = conv_general_dilated, lax.conv_general_dilated
             return [derivative(total(each), (0, 1))(x, kernel) for each in convolutions]
@@ -51,7 +49,7 @@ def test_derivatives_are_those_of_xla(images, options, derivative, quick):
             np.testing.assert_allclose(mine, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_second_derivatives_and_vmap_are_those_of_xla(quick):
+def test_second_derivatives_and_vmap_are_those_of_xla():
     with jax.enable_x64(True):
         x, kernel = _values(9)
 
@@ -60,7 +58,7 @@ def test_second_derivatives_and_vmap_are_those_of_xla(quick):
                 return jnp.sin(convolve(x, kernel, **OPTIONS["same"])).sum()
 
             second = jax.grad(lambda kernel: (jax.grad(loss)(kernel) ** 2).sum())
-            return jax.jit(jax.vmap(second), compiler_options=quick)
+            return jax.jit(jax.vmap(second))
 
         kernels = jnp.stack([kernel, 2 * kernel])
         np.testing.assert_allclose(

@@ -140,11 +140,11 @@ def test_every_flow_runs_in_nnx_as_in_linen(case):
             np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-def test_forward_mode_equals_reverse_mode(chosen, quick):
+def test_forward_mode_equals_reverse_mode(chosen):
     primals = chosen.params, chosen.x, chosen.condition
     tangents = towards(primals)
 
-    @functools.partial(jax.jit, compiler_options=quick)
+    @jax.jit
     def both(primals, tangents):
         _, forward = jax.jvp(chosen.log_prob, primals, tangents)
         gradients = jax.grad(chosen.log_prob, (0, 1))(*primals)
@@ -156,11 +156,11 @@ def test_forward_mode_equals_reverse_mode(chosen, quick):
     np.testing.assert_allclose(forward, reverse, rtol=1e-3)
 
 
-def test_second_derivatives_are_symmetric(chosen, quick):
+def test_second_derivatives_are_symmetric(chosen):
     of = functools.partial(chosen.log_prob, chosen.params, condition=chosen.condition)
     u, v = towards(chosen.x), chosen.x[::-1]
 
-    @functools.partial(jax.jit, compiler_options=quick)
+    @jax.jit
     def products(x):
         return [jax.jvp(jax.grad(of), (x,), (t,))[1] for t in (u, v)]
 
@@ -170,7 +170,7 @@ def test_second_derivatives_are_symmetric(chosen, quick):
     np.testing.assert_allclose((of_u * v).sum(), (of_v * u).sum(), atol=1e-4 * scale)
 
 
-def test_linearize_jacfwd_and_hessian_of_the_default_flow(quick, draw_variables):
+def test_linearize_jacfwd_and_hessian_of_the_default_flow(draw_variables):
     flow = FastFlow2D(steps=1)
     x = jax.random.normal(jax.random.key(0), (1, 2, 2, 2))
     variables = draw_variables(flow, x, None)
@@ -178,7 +178,7 @@ def test_linearize_jacfwd_and_hessian_of_the_default_flow(quick, draw_variables)
     def of(x):
         return flow.apply(variables, x, method="log_prob").sum()
 
-    @functools.partial(jax.jit, compiler_options=quick)
+    @jax.jit
     def derivatives(x):
         return jax.grad(of)(x), jax.jacfwd(of)(x), jax.linearize(of, x)[1](x), jax.hessian(of)(x)
 
@@ -189,26 +189,26 @@ def test_linearize_jacfwd_and_hessian_of_the_default_flow(quick, draw_variables)
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-4)
 
 
-def test_the_gradients_of_no_inputs_are_zeros(chosen, quick):
+def test_the_gradients_of_no_inputs_are_zeros(chosen):
     first = jax.tree.map(lambda a: a[:0], (chosen.x, chosen.condition))
-    gradient = jax.jit(jax.grad(chosen.log_prob), compiler_options=quick)
+    gradient = jax.jit(jax.grad(chosen.log_prob))
     for leaf in jax.tree.leaves(gradient(chosen.params, *first)):
         np.testing.assert_array_equal(leaf, np.zeros_like(leaf))
 
 
-def test_a_gradient_exported_with_a_symbolic_batch_is_the_gradient(chosen, quick):
+def test_a_gradient_exported_with_a_symbolic_batch_is_the_gradient(chosen):
     inputs = chosen.x, chosen.condition
-    gradient = jax.jit(jax.grad(chosen.log_prob), compiler_options=quick)
+    gradient = jax.jit(jax.grad(chosen.log_prob))
     exported = export.export(jax.jit(jax.grad(chosen.log_prob)))(chosen.params, *_symbolic(inputs))
     got, expected = exported.call(chosen.params, *inputs), gradient(chosen.params, *inputs)
     for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_remat_scan_and_vmap_of_one_input_give_the_same_gradients(chosen, quick):
+def test_remat_scan_and_vmap_of_one_input_give_the_same_gradients(chosen):
     of, inputs = chosen.log_prob, (chosen.x, chosen.condition)
 
-    @functools.partial(jax.jit, compiler_options=quick)
+    @jax.jit
     def gradients(params):
         each = jax.vmap(jax.grad(of), (None, 0, 0))
         _, scanned = jax.lax.scan(lambda c, i: (c, jax.grad(of)(params, *i)), 0, inputs)
@@ -311,14 +311,14 @@ def test_less_precision_reaches_the_products_of(name, flows, build):
             assert ("HIGHEST" in program) == (precision == "highest")
 
 
-def _check_round_trip(case, dtype, draw_variables, quick):
+def _check_round_trip(case, dtype, draw_variables):
     """Check the inverse of a case's flow with parameters of another dtype."""
     flow = case.member.make(dtype)
     variables = draw_variables(flow, case.x, case.condition)
     kept = {leaf.dtype for leaf in jax.tree.leaves(variables["params"])}
     assert kept <= {jnp.dtype(dtype)}
 
-    @functools.partial(jax.jit, compiler_options=quick)
+    @jax.jit
     def there_and_back(x):
         z, log_det = flow.apply(variables, x, case.condition, method="forward_and_log_det")
         return flow.apply(variables, z, case.condition, method="inverse"), log_det
@@ -329,25 +329,25 @@ def _check_round_trip(case, dtype, draw_variables, quick):
     assert {leaf.dtype for leaf in jax.tree.leaves(log_det)} == {np.dtype(np.float32)}
 
 
-def test_parameters_of_bfloat16_keep_the_inverse_exact(case, draw_variables, quick):
+def test_parameters_of_bfloat16_keep_the_inverse_exact(case, draw_variables):
     if case.flow.bijective:
-        _check_round_trip(case, jnp.bfloat16, draw_variables, quick)
+        _check_round_trip(case, jnp.bfloat16, draw_variables)
 
 
-def test_parameters_of_float16_keep_the_inverse_exact(chosen, draw_variables, quick):
-    _check_round_trip(chosen, jnp.float16, draw_variables, quick)
+def test_parameters_of_float16_keep_the_inverse_exact(chosen, draw_variables):
+    _check_round_trip(chosen, jnp.float16, draw_variables)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("channels", [2, 257])
-def test_a_rotation_kept_in_16_bits_is_used_as_a_rotation(dtype, channels, quick):
+def test_a_rotation_kept_in_16_bits_is_used_as_a_rotation(dtype, channels):
     def init(module):
-        return jax.jit(module.init, compiler_options=quick)(jax.random.key(0), x)
+        return jax.jit(module.init)(jax.random.key(0), x)
 
     module, x = SoftPermutation(param_dtype=dtype), jnp.eye(channels)
     variables, full = init(module), init(SoftPermutation())
     assert variables["constants"]["rotation"].dtype == dtype
-    used = jax.jit(module.apply, compiler_options=quick)(variables, x)
+    used = jax.jit(module.apply)(variables, x)
     used = np.asarray(used, np.float64)
     np.testing.assert_allclose(used @ used.T, np.eye(channels), atol=1e-5)
     np.testing.assert_allclose(used.T, full["constants"]["rotation"], atol=0.02)

@@ -36,12 +36,12 @@ def test_one_input_does_not_depend_on_its_batch(member, build):
     assert not np.array_equal(jax.tree.leaves(others)[0][0], jax.tree.leaves(outputs)[0][0])
 
 
-def test_vmapped_gradients_of_the_likelihood_equal_finite_differences(shallow, build, quick):
+def test_vmapped_gradients_of_the_likelihood_equal_finite_differences(shallow, build):
     case = build(shallow, np.float64)
     with case.precision():
         along_batch = (None, 0, 0)
         derivatives = jax.vmap(jax.value_and_grad(case.log_prob, (0, 1)), along_batch)
-        evaluate = jax.jit(derivatives, compiler_options=quick)
+        evaluate = jax.jit(derivatives)
         values, (of_params, of_x) = evaluate(case.params, case.x, case.condition)
         gradients = jax.tree.map(lambda g: g.sum(0), of_params), of_x
         rng = np.random.default_rng(0)
@@ -110,13 +110,13 @@ def test_input_of_16_bits_gives_float32_latents_and_log_det(shallow, build, dtyp
 
 
 @pytest.mark.parametrize("flow", [FastFlow2D, CFlowDecoder])
-def test_bfloat16_compute_keeps_float32_latents_and_log_det(flow, draw, draw_variables, quick):
+def test_bfloat16_compute_keeps_float32_latents_and_log_det(flow, draw, draw_variables):
     x = jnp.asarray(draw((2, 4, 4)), jnp.float32)
     variables = draw_variables(flow(steps=1), x, None)
 
     def run(dtype):
         apply = functools.partial(flow(steps=1, dtype=dtype).apply, method="forward_and_log_det")
-        return jax.jit(apply, compiler_options=quick)(variables, x)
+        return jax.jit(apply)(variables, x)
 
     expected, half = run(None), run(jnp.bfloat16)
     assert {v.dtype for v in half} == {jnp.dtype(jnp.float32)}
