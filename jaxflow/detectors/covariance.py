@@ -94,16 +94,24 @@ def central(moments: Moments, place: tuple[int, ...]) -> tuple[np.ndarray, np.nd
 
 def whitening_of(moments: Moments, shrinkage: float | str) -> dict[str, jax.Array]:
     """Return the constants of the flow `Whiten`: those of `fit_gaussians` by their names."""
-    mean, whitening = fit_gaussians(moments, shrinkage)
-    return {"mean": jnp.asarray(mean), "whitening": jnp.asarray(whitening)}
+    mean, whitening, own = fit_gaussians(moments, shrinkage)
+    return {
+        "mean": jnp.asarray(mean),
+        "whitening": jnp.asarray(whitening),
+        "images": jnp.asarray(moments.n, own.dtype),
+        "own": jnp.asarray(own),
+    }
 
 
-def fit_gaussians(moments: Moments, shrinkage: float | str) -> tuple[np.ndarray, np.ndarray]:
+def fit_gaussians(
+    moments: Moments, shrinkage: float | str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit a Gaussian at each position.
 
     Returns:
-      mean f[h, w, c] and whitening f[h, w, c, c], the inverse of the lower Cholesky factor of the
-      shrunk covariance; float64 where JAX has it enabled, else float32.
+      mean f[h, w, c]; whitening f[h, w, c, c], the inverse of the lower Cholesky factor of the
+      shrunk covariance; and own f[h, w], what of the covariance is the mean of d d^T there, where d
+      is a vector's distance from the mean. Float64 where JAX has it enabled, else float32.
 
     Raises:
       InputError: if there are fewer than two vectors, or a covariance is singular.
@@ -119,13 +127,15 @@ def fit_gaussians(moments: Moments, shrinkage: float | str) -> tuple[np.ndarray,
         floor = _FLOOR * np.einsum("hwii->", moments.second) / moments.first.size / n
     dtype = jax.dtypes.canonicalize_dtype(float)
     means, whitening = np.empty(moments.first.shape, dtype), np.empty(moments.second.shape, dtype)
+    own = np.empty(moments.fourth.shape, dtype)
     target = shared_target(moments) if shrinkage == SHARED else None
     for place in np.ndindex(moments.fourth.shape):
         means[place], scatter, fourth = central(moments, place)
         if target is None:
-            covariance = shrink(scatter, fourth, n, shrinkage)
+            covariance, own[place] = shrink(scatter, fourth, n, shrinkage)
         else:
             covariance = scatter * ((1.0 - target.weight) / n) + target.weight * target.covariance
+            own[place] = 1.0 - target.weight + target.weight * target.own / own.size
         _add_to_diagonal(covariance, floor)
         factor, failed = lapack.dpotrf(covariance, lower=True)
         if failed:
@@ -134,7 +144,7 @@ def fit_gaussians(moments: Moments, shrinkage: float | str) -> tuple[np.ndarray,
                 "set shrinkage to a number above 0, such as 0.01, or channels to fewer"
             )
         whitening[place], _ = lapack.dtrtri(factor, lower=True)
-    return means, whitening
+    return means, whitening, own
 
 
 class Target(NamedTuple):
@@ -143,10 +153,12 @@ class Target(NamedTuple):
     Attributes:
       covariance: f64[c, c].
       weight: of it, from 0 to 1; the same at every position, so that scores compare.
+      own: what of it is the mean of the positions' estimates; the rest is the identity's.
     """
 
     covariance: np.ndarray
     weight: float
+    own: float
 
 
 def shared_target(moments: Moments) -> Target:
@@ -173,20 +185,26 @@ def shared_target(moments: Moments) -> Target:
     own = oracle_approximating(mean, 0.0, n * places)
     mean = (1.0 - own) * mean
     _add_to_diagonal(mean, own * np.trace(total) / places / channels)
-    return Target(mean, weight)
+    return Target(mean, weight, 1.0 - own)
 
 
-def shrink(scatter: np.ndarray, fourth: float, n: int, shrinkage: float | str) -> np.ndarray:
-    """Estimate a covariance f64[c, c] from the scatter f64[c, c] of n vectors."""
+def shrink(
+    scatter: np.ndarray, fourth: float, n: int, shrinkage: float | str
+) -> tuple[np.ndarray, float]:
+    """Estimate a covariance f64[c, c] from the scatter f64[c, c] of n vectors.
+
+    Returns:
+      The covariance, and what of it is scatter / n.
+    """
     if not isinstance(shrinkage, str):
-        covariance, ridge = scatter / (n - 1), shrinkage
+        covariance, ridge, own = scatter / (n - 1), shrinkage, n / (n - 1)
     else:
         covariance = scatter / n
         weight = SHRINKAGES[shrinkage](covariance, fourth, n)
-        ridge = weight * np.trace(covariance) / len(covariance)
-        covariance *= 1.0 - weight
+        ridge, own = weight * np.trace(covariance) / len(covariance), 1.0 - weight
+        covariance *= own
     _add_to_diagonal(covariance, ridge)
-    return covariance
+    return covariance, own
 
 
 def _add_to_diagonal(matrix: np.ndarray, value: float) -> None:

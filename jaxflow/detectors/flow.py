@@ -89,7 +89,8 @@ class FlowDetector:
             variables: Variables, maps: Sequence[jax.Array], key: jax.Array
         ) -> tuple[jax.Array, jax.Array]:
             del key  # Nothing is drawn.
-            z_and_log_det = self.pyramid.apply(variables, maps, method="forward_and_log_det")
+            # The normalization has seen these images, and will not have seen new ones.
+            z_and_log_det = self.pyramid.apply(variables, maps, method="leave_one_out")
             latents = tuple(map(Latent, *z_and_log_det))
             count = dimensions(latents)
             prior = self.loss.of_nats(self.prior(variables["params"]), count)

@@ -113,9 +113,9 @@ class Gaussian(Untrained):
           size: (height, width) of the input, pixels.
 
         Returns:
-          `constants`: for each Gaussian or grid of them mean f[h, w, c] and whitening
-          f[h, w, c, c], and, where not pooled, channels i32[c]; `params` is empty. Float64 where
-          JAX has it enabled, else float32.
+          `constants`: for each Gaussian or grid of them mean f[h, w, c], whitening f[h, w, c, c],
+          images f[] and own f[h, w], see `Whiten`, and, where not pooled, channels i32[c]; `params`
+          is empty. Float64 where JAX has it enabled, else float32.
 
         Raises:
           InputError: if the encoder cannot take that size.
@@ -134,6 +134,8 @@ class Gaussian(Untrained):
             constants[f"gaussian_{i}"] = {
                 "mean": jnp.zeros(shape, float),
                 "whitening": jnp.broadcast_to(identity, (*shape, shape[-1])),
+                "images": jnp.zeros((), float),
+                "own": jnp.zeros(shape[:-1], float),
             }
         return {"params": {}, "constants": constants}
 

@@ -52,12 +52,14 @@ class KernelDensity(VectorDensity):
             check_positive("bandwidth", self.bandwidth)
 
     def empty(self, channels: int) -> Constants:
-        """Return kernels f[0, c], bandwidth f[], mean f[1, 1, c] and whitening f[1, 1, c, c]."""
+        """Return kernels f[0, c], bandwidth f[], and the constants of a `Whiten` of 1 x 1."""
         return {
             "kernels": jnp.zeros((0, channels), float),
             "bandwidth": jnp.ones((), float),
             "mean": jnp.zeros((1, 1, channels), float),
             "whitening": jnp.eye(channels, dtype=float)[None, None],
+            "images": jnp.zeros((), float),
+            "own": jnp.zeros((1, 1), float),
         }
 
     def fit(self, drawn: Drawn, seed: int) -> Constants:
@@ -93,7 +95,8 @@ class KernelDensity(VectorDensity):
 
 def _whitened(constants: Constants, r: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return z f[n, c] of vectors r f[n, c], and its log_det f[n], nats."""
-    own: Any = {"constants": {name: constants[name] for name in ("mean", "whitening")}}
+    names = ("mean", "whitening", "images", "own")
+    own: Any = {"constants": {name: constants[name] for name in names}}
     applied = Whiten().apply(own, r[:, None, None], method="forward_and_log_det")
     z, log_det = cast(tuple[jax.Array, jax.Array], applied)
     return z[:, 0, 0], log_det[:, 0, 0]

@@ -115,10 +115,18 @@ class FlowPyramid(Bijection):
 
         A condition of each map takes the place of the named one.
         """
-        x, outer = self.normalize(x)
+        return self._forward(self.normalize(x), condition)
+
+    @nn.nowrap
+    def _forward(self, normalized, condition):
+        x, outer = normalized
         codes = self.codes(x) if condition is None else condition
         z, log_det = self.flows.forward_and_log_det(x, codes)
         return z, tuple(map(jnp.add, log_det, self.flows.carry_forward(outer)))
+
+    def leave_one_out(self, x: Maps, condition: Maps | None = None) -> tuple[Maps, Maps]:
+        """Map x as `forward_and_log_det` would, had its normalization been learned without x."""
+        return self._forward(self.normalize(x, leave_one_out=True), condition)
 
     def inverse_and_log_det(self, z: Maps, condition: Maps | None = None) -> tuple[Maps, Maps]:
         """Map each z f[b, h_i, w_i, c_i] to x and the inverse's log_det f[b, h_i, w_i], nats.
@@ -130,11 +138,18 @@ class FlowPyramid(Bijection):
         x, outer = self.normalizations.inverse_and_log_det(x)
         return x, tuple(map(jnp.add, self.normalizations.carry_inverse(log_det), outer))
 
-    def normalize(self, feature_maps: Maps) -> tuple[Maps, Maps]:
-        """Return the maps normalized, and the log_det f[b, h_i, w_i] of that, nats."""
+    def normalize(self, feature_maps: Maps, leave_one_out: bool = False) -> tuple[Maps, Maps]:
+        """Return the maps normalized, and the log_det f[b, h_i, w_i] of that, nats.
+
+        Args:
+          feature_maps: f[b, h_i, w_i, c_i] each.
+          leave_one_out: whether as by what all other images say; see `Bijection`.
+        """
         for i, x in enumerate(feature_maps):
             if check_array(f"feature_maps[{i}]", x).ndim != 4:
                 raise ValueError(f"feature_maps[{i}] must be f[b, h, w, c], got shape {x.shape}")
+        if leave_one_out:
+            return self.normalizations.leave_one_out(feature_maps)
         return self.normalizations.forward_and_log_det(feature_maps)
 
     def restore(self, z: Maps) -> Maps:

@@ -98,7 +98,8 @@ class Bijection(nn.Module, kw_only=True):
         """What of the training data its constants are to be: "moments", "gaussians" or nothing.
 
         "moments" are mean f[c] and std f[c] of each channel; "gaussians", of each position, mean
-        f[h, w, c] and whitening f[h, w, c, c], the inverse of the covariance's Cholesky factor.
+        f[h, w, c] and whitening f[h, w, c, c], the inverse of the covariance's Cholesky factor; and
+        images f[] and own f[h, w], see `Whiten`.
         """
         return None
 
@@ -121,6 +122,14 @@ class Bijection(nn.Module, kw_only=True):
     def inverse_and_log_det(self, z: Value, condition: Value = None) -> tuple[Value, Value]:
         """Map z f[..., c] to x and the inverse's log_det f[...], nats."""
         raise NotImplementedError(f"{type(self).__name__} must define inverse_and_log_det")
+
+    def leave_one_out(self, x: Value, condition: Value = None) -> tuple[Value, Value]:
+        """Map x as `forward_and_log_det` would, had its constants been learned without x.
+
+        For an image that they were learned from, so that what is trained behind it sees the image
+        as it will see new ones. Where they do not tell one image from another, the same as forward.
+        """
+        return self.forward_and_log_det(x, condition)
 
     @nn.nowrap
     def carry_forward(self, log_det: Value) -> Value:

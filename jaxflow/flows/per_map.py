@@ -77,6 +77,11 @@ class PerMap(Bijection):
         rows = self._rows("x", x, condition)
         return _unzip([flow.forward_and_log_det(*row) for flow, *row in rows])
 
+    def leave_one_out(self, x: Value, condition: Value = None) -> tuple[Value, Value]:
+        """Map each x f[..., c_i] as its flow's `leave_one_out` does."""
+        rows = self._rows("x", x, condition)
+        return _unzip([flow.leave_one_out(*row) for flow, *row in rows])
+
     def inverse_and_log_det(self, z: Value, condition: Value = None) -> tuple[Value, Value]:
         """Map each z f[..., c_i] to x f[..., c_i] and the inverse's log_det f[...], nats."""
         rows = self._rows("z", z, condition)

@@ -68,7 +68,13 @@ class Whiten(Bijection):
     and |z| is the Mahalanobis distance.
 
     mean f[h, w, c] and whitening W f[h, w, c, c] live in the collection `constants`, 0 and the
-    identity at init; they fix the size of the input.
+    identity at init; they fix the size of the input. So do images f[], the number n that they were
+    learned from, and own f[h, w], what of each covariance is the mean of d d^T over these, where
+    `d = r(x) - mean`. With them the Gaussian without one of its images is known: the mean moves by
+    d / (n - 1), and the covariance loses `own / (n - 1) d d^T`. With `k = own / (n - 1)`,
+
+    leave_one_out: `z n / (n - 1) / sqrt(1 - k |z|^2)`, log_det `- log(1 - k |z|^2) / 2` more. Where
+      `k |z|^2` is 1 or more, the image was none of them, and z stays.
 
     Attributes:
       exponent: of r; 0: none.
@@ -90,37 +96,54 @@ class Whiten(Bijection):
         return Radial(self.exponent, parent=None)
 
     @nn.compact
-    def _constants(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Return mean f[h, w, c], whitening f[h, w, c, c] and its log_det f[h, w], nats."""
+    def _constants(
+        self, x: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Return mean, whitening and its log_det f[h, w], nats; images and own."""
         check_constants(self, "mean")
         shape = x.shape[-3:]
         mean = self.variable("constants", "mean", jnp.zeros, shape, x.dtype).value
         whitening = self.variable("constants", "whitening", _identities, shape, x.dtype).value
+        images = self.variable("constants", "images", jnp.zeros, (), x.dtype).value
+        own = self.variable("constants", "own", jnp.zeros, shape[:-1], x.dtype).value
         if mean.shape != shape:
             raise ValueError(
                 f"x must be f[..., {', '.join(map(str, mean.shape))}], as in the "
                 f"variables, got shape {x.shape}"
             )
         log_det = jnp.log(jnp.abs(jnp.diagonal(whitening, axis1=-2, axis2=-1))).sum(-1)
-        return mean, jnp.tril(whitening), log_det
+        return mean, jnp.tril(whitening), log_det, images, own
 
     def forward_and_log_det(
         self, x: jax.Array, condition: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Map x f[..., h, w, c] to z and log_det f[..., h, w], nats; no condition is read."""
         x = widen(check_map("x", x))
-        mean, whitening, log_det = self._constants(x)
+        mean, whitening, log_det, _, _ = self._constants(x)
         r, outer = self.radial.forward_and_log_det(x)
         d = r - jnp.expand_dims(mean, range(x.ndim - 3))
         z = jnp.einsum("hwij,...hwj->...hwi", whitening, d, precision="highest")
         return z, outer + jnp.expand_dims(log_det, range(x.ndim - 3))
+
+    def leave_one_out(
+        self, x: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Map x f[..., h, w, c] by the Gaussians of all other images; log_det f[..., h, w]."""
+        z, log_det = self.forward_and_log_det(x, condition)
+        _, _, _, images, own = self._constants(z)
+        others = jnp.maximum(images - 1.0, 1.0)
+        taken = jnp.square(z).sum(-1) * jnp.expand_dims(own / others, range(z.ndim - 3))
+        known = (images > 1) & (taken < 1.0)
+        rest = jnp.where(known, 1.0 - taken, 1.0)
+        factor = jnp.where(known, images / others, 1.0) / jnp.sqrt(rest)
+        return z * factor[..., None], log_det - 0.5 * jnp.log(rest)
 
     def inverse_and_log_det(
         self, z: jax.Array, condition: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Map z f[..., h, w, c] to x and the inverse's log_det f[..., h, w], nats."""
         z = widen(check_map("z", z))
-        mean, whitening, log_det = self._constants(z)
+        mean, whitening, log_det, _, _ = self._constants(z)
         # All inputs are the right-hand sides of one system a position.
         sides = jnp.moveaxis(z.reshape(-1, *z.shape[-3:]), 0, -1)
         d = jax.scipy.linalg.solve_triangular(whitening, sides, lower=True)

@@ -1,7 +1,7 @@
 """How a detector is trained by gradient, and what its checkpoints hold."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -202,10 +202,8 @@ def make_trainer(
     held_out = KeptFeatures(
         detector.encoder, dataset.validation, recipe.size, recipe.feature_memory
     )
-    objective = detector.objective
-    assert objective is not None
     validate = make_validation(
-        objective,
+        _nats(detector),
         held_out.take,
         len(held_out),
         recipe.batch_size // jax.process_count(),
@@ -222,3 +220,12 @@ def make_trainer(
         say=say,
         signals=signals,
     )
+
+
+def _nats(detector: Detector) -> Callable[[Variables, Sequence[jax.Array]], jax.Array]:
+    """Return what held-out images are judged by: the likelihood, or else what training reports."""
+    likelihood, objective = detector.likelihood, detector.objective
+    if likelihood is not None:
+        return likelihood.nats
+    assert objective is not None
+    return lambda variables, maps: objective(variables, maps, jax.random.key(0))[1]

@@ -121,10 +121,15 @@ def make_train_step(
     return devices.run(step, (REPLICATED, REPLICATED, BATCH), REPLICATED, donate=(0,))
 
 
-def make_validation_step(objective: Objective, devices: Devices = PMAP) -> Callable:
-    """Return `step(state, maps) -> f[b]`: nats per dimension of each image, over the devices."""
+def make_validation_step(nats: Callable, devices: Devices = PMAP) -> Callable:
+    """Return `step(state, maps) -> f[b]`: nats per dimension of each image, over the devices.
+
+    Args:
+      nats: (variables, maps) -> f[b].
+      devices: run the step.
+    """
 
     def step(state: TrainState, maps: Any) -> jax.Array:
-        return objective(state.variables, maps, jax.random.wrap_key_data(state.key))[1]
+        return nats(state.variables, maps)
 
     return devices.run(step, (REPLICATED, BATCH), BATCH)

@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxflow.detectors import Likelihood, Objective, Variables
+from jaxflow.detectors import Likelihood, Variables
 from jaxflow.parallel import BATCH, PMAP, Devices, padded_batches
 from jaxflow.training.step import TrainState, make_validation_step
 
 
 def make_validation(
-    objective: Objective,
+    nats: Callable[[Variables, Sequence[jax.Array]], jax.Array],
     take: Callable[[np.ndarray], Any],
     count: int,
     batch_size: int,
@@ -23,13 +23,13 @@ def make_validation(
     Every process looks at all held-out images, so all come to the same figure.
 
     Args:
-      objective: of training.
+      nats: those of each image, per dimension; see `Likelihood`.
       take: gives the feature maps of some images by their indices.
       count: number of held-out images.
       batch_size: images a step over this host's devices, a multiple of their number.
       devices: run the step.
     """
-    step = make_validation_step(objective, devices)
+    step = make_validation_step(nats, devices)
 
     def validate(state: TrainState) -> float:
         total = 0.0

@@ -65,7 +65,9 @@ def make_vector_step(
         share, key, factor = device_share(vectors), step_key(state), rate(state.step)
         params, moments = dict(state.params), dict(state.optimizer_state)
         nats, numbers = jnp.zeros(()), 0
-        normalized: Any = pyramid.apply(state.variables, maps, method="normalize")
+        normalized: Any = pyramid.apply(
+            state.variables, maps, leave_one_out=True, method="normalize"
+        )
         for i, (x, outer) in enumerate(zip(*normalized, strict=True)):
             name = flow_name(i)
             order = _groups(jax.random.fold_in(key, i), x.shape[:3], share)

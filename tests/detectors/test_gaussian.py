@@ -1,3 +1,4 @@
+import functools
 import types
 
 import jax
@@ -13,6 +14,7 @@ from jaxflow.detectors.covariance import Moments, central, fit_gaussians, shrink
 from jaxflow.detectors.gaussian import Gaussian
 from jaxflow.encoders import Encoder
 from jaxflow.errors import InputError
+from jaxflow.flows import Whiten, position_log_prob
 
 SIZE = (16, 24)
 CHANNELS, STRIDES = (3, 4), (4, 8)
@@ -174,7 +176,7 @@ def test_streamed_shrinkage_equals_scikit_learn(name, estimator, n):
     for place in np.ndindex(4, 6):
         mean, scatter, fourth = central(moments, place)
         np.testing.assert_allclose(mean, vectors[:, *place].mean(0), rtol=1e-12)
-        got = shrink(scatter, fourth, moments.n, name)
+        got = shrink(scatter, fourth, moments.n, name)[0]
         expected = estimator().fit(vectors[:, *place]).covariance_
         np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
 
@@ -183,8 +185,8 @@ def test_streamed_shrinkage_equals_scikit_learn(name, estimator, n):
 def test_shrinkage_weights_hold_at_their_ends(name):
     # A multiple of the identity, and vectors of which nothing is left after the mean.
     n = 10
-    np.testing.assert_allclose(shrink(n * np.eye(3), 0.0, n, name), np.eye(3))
-    np.testing.assert_array_equal(shrink(np.zeros((3, 3)), 0.0, n, name), np.zeros((3, 3)))
+    np.testing.assert_allclose(shrink(n * np.eye(3), 0.0, n, name)[0], np.eye(3))
+    np.testing.assert_array_equal(shrink(np.zeros((3, 3)), 0.0, n, name)[0], np.zeros((3, 3)))
 
 
 def test_shared_shrinkage_equals_a_plain_reference(fit):
@@ -214,6 +216,46 @@ def test_shared_shrinkage_of_one_position_is_that_of_oas(fit):
         fit(Gaussian(encoder(), pooled=True, shrinkage=each), maps) for each in ("shared", "oas")
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, other)
+
+
+@pytest.mark.parametrize("shrinkage", [0.01, "ledoit_wolf", "oas", "shared"])
+def test_leaving_one_out_is_the_gaussian_of_all_others(fit, shrinkage):
+    n, image = 12, 5
+    with jax.enable_x64(True):
+        detector = Gaussian(encoder(), exponent=0.5, shrinkage=shrinkage)
+        maps = draw_maps(n, dtype=np.float64)
+        variables = fit(detector, maps)
+        constants = variables["constants"]["gaussian_0"]
+        vectors = vectors_of(detector, variables, maps)
+        flow = Whiten(exponent=0.5)
+        apply = functools.partial(flow.apply, {"constants": constants})
+        got = position_log_prob(*apply(vectors[image : image + 1], method="leave_one_out"))
+    r, log_det = shortened(vectors.reshape(n, 24, 7), 0.5)
+    others = np.delete(r, image, 0)
+    own = np.asarray(constants["own"]).reshape(24) / n
+    whitening = np.asarray(constants["whitening"]).reshape(24, 7, 7)
+    for p in range(24):
+        factor = np.linalg.inv(whitening[p])
+        everyones, rest = (x[:, p] - x[:, p].mean(0) for x in (r, others))
+        left = factor @ factor.T - own[p] * (everyones.T @ everyones - rest.T @ rest)
+        normal = stats.multivariate_normal(others[:, p].mean(0), left)
+        expected = normal.logpdf(r[image, p]) + log_det[image, p]
+        np.testing.assert_allclose(got.reshape(-1)[p], expected, rtol=1e-9)
+
+
+def test_own_is_what_a_covariance_takes_of_its_own_position(fit):
+    n, maps = 12, draw_maps(12)
+    for shrinkage in (0.01, "ledoit_wolf", "oas"):
+        detector = Gaussian(encoder(), exponent=0, shrinkage=shrinkage)
+        variables = fit(detector, maps)
+        constants = variables["constants"]["gaussian_0"]
+        factor = np.linalg.inv(np.asarray(constants["whitening"], np.float64)).reshape(24, 7, 7)
+        x = vectors_of(detector, variables, maps).astype(np.float64).reshape(n, 24, 7)
+        own = np.asarray(constants["own"], np.float64).reshape(24)
+        for p in range(24):
+            left = factor[p] @ factor[p].T - own[p] * np.cov(x[:, p], rowvar=False, bias=True)
+            # A multiple of the identity.
+            np.testing.assert_allclose(left, left[0, 0] * np.eye(7), atol=1e-4)
 
 
 def test_covariance_holds_far_from_zero(fit):

@@ -6,7 +6,7 @@ from scipy import stats
 
 from jaxflow.detectors import FlowDetector, FlowPyramid
 from jaxflow.errors import InputError
-from jaxflow.flows import NORMALIZATIONS, AveragePool, FastFlow2D
+from jaxflow.flows import NORMALIZATIONS, AveragePool, FastFlow2D, Whiten
 from jaxflow.training import run_passes
 
 
@@ -93,6 +93,50 @@ def test_whiten_makes_many_normal_maps_standard_normal():
     assert log_det.shape == (4000, 2, 3)
 
 
+@pytest.mark.parametrize("name", [name for name in NORMALIZATIONS if name != "whiten"])
+def test_what_knows_no_image_by_itself_leaves_none_out(maps, name):
+    module = NORMALIZATIONS[name]()
+    variables = module.init(jax.random.key(0), maps)
+    plain, left = (
+        module.apply(variables, maps, method=method)
+        for method in ("forward_and_log_det", "leave_one_out")
+    )
+    jax.tree.map(np.testing.assert_array_equal, plain, left)
+
+
+def test_training_sees_whitened_maps_as_new_images_will_be():
+    """With fewer images than channels their own whitening makes them far too short."""
+    noise = np.random.default_rng(3)
+    x = noise.standard_normal((400, 2, 3, 40)) * noise.uniform(0.2, 3.0, (2, 3, 40))
+    train, new = x[:30].astype(np.float32), x[30:].astype(np.float32)
+    (constants,) = learn_statistics(train, normalization="whiten")
+    module = NORMALIZATIONS["whiten"]()
+    left, left_log_det = module.apply({"constants": constants}, train, method="leave_one_out")
+    lengths = [
+        np.square(z).sum(-1).mean()
+        for z in (
+            normalize("whiten", train, {"constants": constants})[0],
+            left,
+            normalize("whiten", new, {"constants": constants})[0],
+        )
+    ]
+    assert lengths[0] < 0.75 * lengths[2]
+    np.testing.assert_allclose(lengths[1], lengths[2], rtol=0.1)
+    assert np.isfinite(left_log_det).all()
+
+
+def test_an_image_that_cannot_have_been_seen_is_whitened_as_it_is():
+    train = np.random.default_rng(3).standard_normal((30, 2, 3, 4)).astype(np.float32)
+    (constants,) = learn_statistics(train, normalization="whiten")
+    module, far = Whiten(), 100.0 + train[:1]
+    plain, left = (
+        module.apply({"constants": constants}, far, method=method)
+        for method in ("forward_and_log_det", "leave_one_out")
+    )
+    assert np.square(plain[0]).sum(-1).min() > 30
+    jax.tree.map(np.testing.assert_array_equal, plain, left)
+
+
 @pytest.mark.parametrize("maps", [np.ones((1, 2, 2, 3)), np.ones((5, 2, 2, 3))])
 def test_images_without_a_covariance_are_refused(maps):
     with pytest.raises(InputError, match=f"which {len(maps)} normal images do not give: it needs"):
@@ -100,7 +144,12 @@ def test_images_without_a_covariance_are_refused(maps):
 
 
 def test_whiten_names_the_size_that_it_has_learned():
-    constants = {"mean": np.zeros((2, 3, 4)), "whitening": np.broadcast_to(np.eye(4), (2, 3, 4, 4))}
+    constants = {
+        "mean": np.zeros((2, 3, 4)),
+        "whitening": np.broadcast_to(np.eye(4), (2, 3, 4, 4)),
+        "images": np.zeros(()),
+        "own": np.zeros((2, 3)),
+    }
     with pytest.raises(
         ValueError, match=r"^x must be f\[..., 2, 3, 4\], .*, got shape \(1, 4, 3, 4\)"
     ):

@@ -322,6 +322,8 @@ DRAWS = {
     "log_scale": lambda rng, shape: 0.3 * rng.standard_normal(shape),
     "lu": lambda rng, shape: 0.5 * rng.standard_normal(shape) * shape[0] ** -0.5,
     "whitening": lambda rng, shape: _positive_triangles(rng, shape),
+    "images": lambda rng, shape: np.full(shape, 20.0),
+    "own": lambda rng, shape: rng.uniform(0.2, 0.9, shape),
     "vectors": lambda rng, shape: rng.standard_normal(shape),
     "code": lambda rng, shape: 0.3 * rng.standard_normal(shape),
     "index": lambda rng, shape: rng.permutation(shape[0]),

@@ -338,7 +338,7 @@ def test_params_hold_only_what_is_trained(member, build):
     assert set(names) == {"params", "constants"}
     known = {"kernel", "bias", "theta", "offset", "scale", "log_scale", "lu", "vectors", "code"}
     assert names["params"] <= known
-    assert names["constants"] <= {"index", "rotation", "mean", "std", "whitening"}
+    assert names["constants"] <= {"index", "rotation", "mean", "std", "whitening", "images", "own"}
 
 
 def test_permutations_differ_between_steps_and_seeds():

@@ -220,6 +220,24 @@ def test_standardizing_constants_count_in_the_loss(maps):
     np.testing.assert_allclose(doubled, once + np.log(2.0), 1e-5)
 
 
+def test_whitening_leaves_the_image_out_in_training_and_not_in_validation(maps):
+    detector = make_detector(normalization="whiten")
+    variables = draw_variables(detector, maps)
+    constants = dict(variables["constants"])
+    for i, x in enumerate(maps):
+        name = f"normalizations_{i}"
+        alone = {"images": jnp.asarray(2.0), "own": jnp.full(x.shape[1:3], 0.5)}
+        constants[name] = {**constants[name], **alone}
+    variables["constants"] = constants
+    state = create_state(variables, ADAM, 1)
+    _, (seen,) = take(detector, state, [maps], 18, rate=lambda step: 0.0 * step)
+    _, expected = detector.objective(variables, maps, jax.random.key(0))
+    # All but 4 of 40 vectors of the first map are in a group.
+    np.testing.assert_allclose(seen, expected.mean(), 2e-2)
+    new = detector.likelihood.nats(variables, maps).mean()
+    assert abs(seen - new) > 0.1 * abs(new)
+
+
 def test_rate_rises_from_a_tenth_and_falls_to_a_thousandth():
     rate = RATES["cosine_warmup"](10, 4, 2)
     values = np.array([float(rate(step)) for step in range(41)])

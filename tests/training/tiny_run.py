@@ -134,7 +134,9 @@ def make_parts(augment, vectors=0, devices=PMAP):
     return Parts(
         train_step=step,
         make_batches=make_batches,
-        validate=make_validation(detector.objective, held_out.take, 5, padded_size(1), devices),
+        validate=make_validation(
+            detector.likelihood.nats, held_out.take, 5, padded_size(1), devices
+        ),
         state=jax.tree.map(
             np.asarray, create_state(detector.init(jax.random.key(0), SIZE), optimizer, seed=0)
         ),
