@@ -76,10 +76,9 @@ def draw_clouds(
     apply = detector.pyramid.apply
     features = jax.jit(lambda v, m: apply(v, m, method="normalize")[0])(variables, tuple(maps))
     latents = jax.jit(apply)(variables, tuple(maps))
-    normal_key, *keys = jax.random.split(key, 1 + len(latents))
-    drawn = tuple(
-        jax.random.normal(k, z.shape, z.dtype) for k, z in zip(keys, latents, strict=True)
-    )
+    normal_key, latent_key = jax.random.split(key)
+    shapes = tuple(z.shape for z in latents)
+    drawn = jax.jit(lambda v: apply(v, latent_key, shapes, method="draw"))(variables)
     sampled = jax.jit(lambda v, z: apply(v, z, method="restore"))(variables, drawn)
     rng = np.random.default_rng(np.asarray(jax.random.bits(normal_key, (4,))))
     return [

@@ -90,8 +90,7 @@ class FlowDetector:
         ) -> tuple[jax.Array, jax.Array]:
             del key  # Nothing is drawn.
             # The normalization has seen these images, and will not have seen new ones.
-            z_and_log_det = self.pyramid.apply(variables, maps, method="leave_one_out")
-            latents = tuple(map(Latent, *z_and_log_det))
+            latents = self.latents(variables, maps, leave_one_out=True)
             count = dimensions(latents)
             prior = self.loss.of_nats(self.prior(variables["params"]), count)
             return self.loss.of_images(latents) + prior, image_nll(latents) / count
@@ -129,7 +128,7 @@ class FlowDetector:
             for s, c in zip(sizes, self.encoder.channels, strict=True)
         ]
         # A draw compiles once for all steps of a shape; under `jax.jit`, once for each parameter.
-        variables = dict(self.pyramid.lazy_init(key, maps))
+        variables = dict(self.pyramid.lazy_init(key, maps, method=FlowPyramid.latents))
         if self.diagonal_prior and not has_diagonal(variables["params"]):
             raise ValueError(
                 "diagonal_prior is of learned linear maps, which this flow has not; set it to 0, "
@@ -142,9 +141,12 @@ class FlowDetector:
             constants[name] = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
         return {**variables, "constants": constants}
 
-    def latents(self, variables: Variables, maps: Sequence[jax.Array]) -> tuple[Latent, ...]:
-        """Run feature maps f32[b, h_i, w_i, c_i] through the flow."""
-        return cast(tuple[Latent, ...], self.pyramid.apply(variables, maps, method="latents"))
+    def latents(
+        self, variables: Variables, maps: Sequence[jax.Array], leave_one_out: bool = False
+    ) -> tuple[Latent, ...]:
+        """Run feature maps f32[b, h_i, w_i, c_i] through the flow; see `FlowPyramid.latents`."""
+        found = self.pyramid.apply(variables, maps, leave_one_out, method="latents")
+        return cast(tuple[Latent, ...], found)
 
     def score(
         self, variables: Variables, maps: Sequence[jax.Array], size: tuple[int, int]
@@ -176,6 +178,7 @@ def flow_detector(
     scores: tuple[str, ...] = USUAL_SCORES,
     loss: str = "nll",
     diagonal_prior: float = 0.0,
+    components: int = 1,
 ) -> FlowDetector:
     """Put a flow over each map of an encoder, or a joint one over all.
 
@@ -188,13 +191,14 @@ def flow_detector(
       scores: names as `score_named` takes them.
       loss: a key of `LOSSES`.
       diagonal_prior: see `FlowDetector`.
+      components: of the base, see `FlowPyramid`.
 
     Raises:
       ValueError: if there is no such choice.
     """
     check_choice("loss", loss, LOSSES)
     maps = len(encoder.channels)
-    pyramid = FlowPyramid(flow, maps, normalization, condition, condition_dim)
+    pyramid = FlowPyramid(flow, maps, normalization, condition, condition_dim, components)
     return FlowDetector(encoder, pyramid, scores, LOSSES[loss], diagonal_prior)
 
 

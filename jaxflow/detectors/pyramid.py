@@ -1,5 +1,6 @@
 """The flow over the feature maps of an encoder: one for each map, or one for all."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,7 +9,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxflow.detectors.conditions import CONDITIONS
-from jaxflow.flows import NORMALIZATIONS, Bijection, PerMap, StandardNormal, position_log_prob
+from jaxflow.flows import (
+    NORMALIZATIONS,
+    Base,
+    Bijection,
+    HierarchicalMixture,
+    PerMap,
+    StandardNormal,
+    position_log_prob,
+)
 from jaxflow.flows.arguments import check_array, check_choice, check_count
 from jaxflow.flows.bijection import check_flow
 
@@ -19,16 +28,26 @@ class Latent(NamedTuple):
     """What a flow makes of one feature map.
 
     Attributes:
-      z: f[b, h, w, c], standard normal for normal images.
+      z: f[b, h, w, c], standard normal for normal images, or as another base is.
       log_det: f[b, h, w], nats, the normalization's included where it is a bijection.
+      log_base: f[b, h, w], log p of z under its base, nats; None: that is the standard normal.
     """
 
     z: jax.Array
     log_det: jax.Array
+    log_base: jax.Array | None = None
 
     def log_prob(self) -> jax.Array:
         """Return the exact log-likelihood f[b, h, w] of each position, nats."""
-        return position_log_prob(self.z, self.log_det)
+        if self.log_base is None:
+            return position_log_prob(self.z, self.log_det)
+        return self.log_base + self.log_det
+
+    def mean_square(self) -> jax.Array:
+        """Return `mean_c z^2` f[b, h, w]; of another base, what has the same log p."""
+        if self.log_base is None:
+            return jnp.square(self.z).mean(-1)
+        return -2.0 * self.log_base / self.z.shape[-1] - math.log(2.0 * math.pi)
 
 
 def flow_name(i: int) -> str:
@@ -42,6 +61,11 @@ def flow_name(i: int) -> str:
 def normalization_name(i: int) -> str:
     """Return the name that the normalization of map i, from 0, has there."""
     return f"normalizations_{i}"
+
+
+def base_name(i: int) -> str:
+    """Return the name that the base of map i, from 0, has there, if it is a mixture."""
+    return f"bases_{i}"
 
 
 class FlowPyramid(Bijection):
@@ -58,11 +82,13 @@ class FlowPyramid(Bijection):
       normalization: a key of `NORMALIZATIONS`.
       condition: a key of `CONDITIONS`; every flow is given that of its map's size.
       condition_dim: channels of the condition.
+      components: of the base of each map's latents: 1, the standard normal, or more, a
+        `HierarchicalMixture` of its own.
 
     Raises:
       ValueError: if the normalization or the condition is unknown, the condition cannot have that
-        many channels, the base of the flow is not the standard normal that scores assume, another
-        number of maps is given, or one is not f[b, h, w, c].
+        many channels, components is less than 1, the flow has a base of its own, another number of
+        maps is given, or one is not f[b, h, w, c].
 
     Reference: arXiv 2111.07677, section 3.2; arXiv 2107.12571, section 4.2, for the condition.
     """
@@ -74,15 +100,19 @@ class FlowPyramid(Bijection):
     normalization: str = "layer_norm"
     condition: str = "none"
     condition_dim: int = 128
+    components: int = 1
 
     def setup(self):
-        """Make a normalization for each map, and a flow for each or for all."""
+        """Make a normalization and a base for each map, and a flow for each or for all."""
+        check_count("components", self.components)
         check_count("maps", self.maps)
         check_choice("normalization", self.normalization, NORMALIZATIONS)
         check_choice("condition", self.condition, CONDITIONS)
         flow = check_flow("flow", self.flow)
         if not isinstance(flow.base, StandardNormal):
-            raise ValueError(f"flow must have a standard normal base, got {flow.base!r}")
+            raise ValueError(
+                f"flow must have a standard normal base, got {flow.base!r}; components has others"
+            )
         normalize, numbers = NORMALIZATIONS[self.normalization], range(self.maps)
         self.normalizations = PerMap([normalize(name=normalization_name(i)) for i in numbers])
         self.flows: Bijection = (
@@ -90,6 +120,9 @@ class FlowPyramid(Bijection):
             if flow.joint
             else PerMap([flow.copy(name=flow_name(i)) for i in numbers])
         )
+
+        mixed = numbers if self.components > 1 else ()
+        self.bases = [HierarchicalMixture(self.components, name=base_name(i)) for i in mixed]
 
     @property
     def bijective(self) -> bool:
@@ -106,9 +139,31 @@ class FlowPyramid(Bijection):
         """Say in a line what it is."""
         return f"{self.flow.describe()}, {self.normalization}, condition {self.condition}"
 
-    def latents(self, feature_maps: Maps) -> tuple[Latent, ...]:
-        """Map each f[b, h_i, w_i, c_i] to its latent."""
-        return tuple(map(Latent, *self.forward_and_log_det(feature_maps)))
+    def latents(self, feature_maps: Maps, leave_one_out: bool = False) -> tuple[Latent, ...]:
+        """Map each f[b, h_i, w_i, c_i] to its latent.
+
+        Args:
+          feature_maps: of all maps.
+          leave_one_out: whether the normalization is that of all other images; see `Bijection`.
+        """
+        z, log_det = self._forward(self.normalize(feature_maps, leave_one_out))
+        if not self.bases:
+            return tuple(map(Latent, z, log_det))
+        log_base = [base.log_prob(each) for base, each in zip(self.bases, z, strict=True)]
+        return tuple(map(Latent, z, log_det, log_base))
+
+    def log_prob(self, x: Maps, condition: Maps | None = None) -> tuple[jax.Array, ...]:
+        """Return the exact log-likelihood f[b, h_i, w_i] of each map's positions, nats."""
+        if condition is not None:
+            raise ValueError("the pyramid has its own condition")
+        return tuple(latent.log_prob() for latent in self.latents(x))
+
+    def draw(self, key: jax.Array, shapes: Sequence[Sequence[int]]) -> tuple[jax.Array, ...]:
+        """Draw latents f[b, h_i, w_i, c_i] of these shapes from their bases."""
+        keys = jax.random.split(key, len(shapes))
+        bases: Sequence[Base] = self.bases or [StandardNormal()] * len(shapes)
+        each = zip(bases, keys, shapes, strict=True)
+        return tuple(base.sample(key, shape) for base, key, shape in each)
 
     def forward_and_log_det(self, x: Maps, condition: Maps | None = None) -> tuple[Maps, Maps]:
         """Map each x f[b, h_i, w_i, c_i] to z and log_det f[b, h_i, w_i], nats.
@@ -118,15 +173,11 @@ class FlowPyramid(Bijection):
         return self._forward(self.normalize(x), condition)
 
     @nn.nowrap
-    def _forward(self, normalized, condition):
+    def _forward(self, normalized, condition=None):
         x, outer = normalized
         codes = self.codes(x) if condition is None else condition
         z, log_det = self.flows.forward_and_log_det(x, codes)
         return z, tuple(map(jnp.add, log_det, self.flows.carry_forward(outer)))
-
-    def leave_one_out(self, x: Maps, condition: Maps | None = None) -> tuple[Maps, Maps]:
-        """Map x as `forward_and_log_det` would, had its normalization been learned without x."""
-        return self._forward(self.normalize(x, leave_one_out=True), condition)
 
     def inverse_and_log_det(self, z: Maps, condition: Maps | None = None) -> tuple[Maps, Maps]:
         """Map each z f[b, h_i, w_i, c_i] to x and the inverse's log_det f[b, h_i, w_i], nats.

@@ -32,9 +32,10 @@ from jaxflow.detectors.pyramid import Latent
 def probability(latent: Latent) -> jax.Array:
     """Return `-exp(-0.5 mean_c z^2)` f[b, h, w], in [-1, 0]: the score of FastFlow's public code.
 
-    It depends only on |z|^2: the log_det is not in it.
+    It depends only on |z|^2: the log_det is not in it. Of another base than the standard normal it
+    is that of the z^2 which would be as likely.
     """
-    return -jnp.exp(-0.5 * jnp.square(latent.z).mean(-1))
+    return -jnp.exp(-0.5 * latent.mean_square())
 
 
 def nll(latent: Latent) -> jax.Array:
@@ -44,7 +45,7 @@ def nll(latent: Latent) -> jax.Array:
 
 def latent_term(latent: Latent) -> jax.Array:
     """Return what the latents say of `nll`: `mean_c z^2 / 2 + log(2 pi) / 2` f[b, h, w]."""
-    return 0.5 * (jnp.square(latent.z).mean(-1) + math.log(2 * math.pi))
+    return 0.5 * (latent.mean_square() + math.log(2 * math.pi))
 
 
 def volume_term(latent: Latent) -> jax.Array:

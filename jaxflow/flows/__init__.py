@@ -32,7 +32,7 @@ from jaxflow.flows.jet import Jet
 from jaxflow.flows.joined import Joined
 from jaxflow.flows.likelihood import StandardNormal, position_log_prob
 from jaxflow.flows.linear import PERMUTATIONS, InvertibleLinear, log_diagonal_prior
-from jaxflow.flows.mixture import GaussianMixture
+from jaxflow.flows.mixture import GaussianMixture, HierarchicalMixture
 from jaxflow.flows.msflow import MSFlow, ParallelFlow2D
 from jaxflow.flows.normalization import NORMALIZATIONS, AveragePool, LayerNorm, Standardize
 from jaxflow.flows.per_map import PerMap
@@ -78,6 +78,7 @@ __all__ = [
     "Glow2D",
     "Haar",
     "HardPermutation",
+    "HierarchicalMixture",
     "Householder",
     "Identity",
     "Inverse",

@@ -1,14 +1,16 @@
 """A mixture of normal distributions as the base of a flow."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax.lax.linalg import triangular_solve
 
-from jaxflow.flows.arguments import check_array, check_precision, per_channel
+from jaxflow.flows.arguments import check_array, check_count, check_precision, per_channel
 from jaxflow.flows.base import promote
 from jaxflow.flows.likelihood import StandardNormal
 
@@ -86,3 +88,54 @@ class GaussianMixture:
         every = jnp.einsum("...c,kdc->...kd", z, jnp.tril(factors), precision=self.precision)
         one = jnp.take_along_axis(every, component[..., None, None], axis=-2)[..., 0, :]
         return one + means[component]
+
+
+class HierarchicalMixture(nn.Module):
+    """HGAD's base for one class: a main centre, further ones around it, unit covariances.
+
+    log_prob: `log sum_k weight_k N(z; centre + delta_k, I)`, delta_0 = 0; weights, centre and
+    deltas are trained with the flow. Deltas are drawn from the standard normal, the centre starts
+    at 5 / sqrt(2 c) in every channel and the weights start equal, as in the public code.
+
+    That code trains the centre by its own Gaussian, and deltas and weights by the mixture; here all
+    are trained by the mixture's likelihood. What it has between classes vanishes with one class.
+
+    Attributes:
+      components: Gaussians, at least 1.
+      param_dtype: dtype of the parameters.
+
+    Raises:
+      ValueError: if components is less than 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> base, z = HierarchicalMixture(3), jnp.ones((2, 4))
+      >>> variables = base.init(jax.random.key(0), z, method="log_prob")
+      >>> base.apply(variables, z, method="log_prob").shape
+      (2,)
+
+    Reference: arXiv 2403.13349, section 3.3.
+    """
+
+    components: int = 10
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def _mixture(self, channels: int) -> GaussianMixture:
+        check_count("components", self.components)
+        start = nn.initializers.constant(5.0 / math.sqrt(2 * channels))
+        centre = self.param("centre", start, (channels,), self.param_dtype)
+        shape = (self.components - 1, channels)
+        deltas = self.param("deltas", nn.initializers.normal(1.0), shape, self.param_dtype)
+        zeros, count = nn.initializers.zeros, (self.components,)
+        log_weights = self.param("log_weights", zeros, count, self.param_dtype)
+        means = jnp.concatenate([centre[None], centre[None] + deltas])
+        return GaussianMixture(log_weights, means, jnp.ones_like(means))
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Return log p f[...] of z f[..., c], nats."""
+        return self._mixture(z.shape[-1]).log_prob(z)
+
+    def sample(self, key: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """Draw z f[*shape], where the last of the shape is c."""
+        return self._mixture(shape[-1]).sample(key, shape)

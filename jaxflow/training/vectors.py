@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxflow.detectors import FlowDetector, Latent
-from jaxflow.detectors.pyramid import flow_name
+from jaxflow.detectors.pyramid import base_name, flow_name
 from jaxflow.errors import InputError
+from jaxflow.flows import HierarchicalMixture
 from jaxflow.parallel import BATCH, PMAP, REPLICATED, Devices, device_share, mean_over_devices
 from jaxflow.training.step import (
     Encode,
@@ -69,10 +70,10 @@ def make_vector_step(
             state.variables, maps, leave_one_out=True, method="normalize"
         )
         for i, (x, outer) in enumerate(zip(*normalized, strict=True)):
-            name = flow_name(i)
+            names = [name for name in (flow_name(i), base_name(i)) if name in params]
             order = _groups(jax.random.fold_in(key, i), x.shape[:3], share)
             take = _make_group_step(detector, i, x, outer, state.constants, optimizer, factor)
-            start = ({name: params[name]}, {name: moments[name]})
+            start = tuple({name: of[name] for name in names} for of in (params, moments))
             trained, log_prob = jax.lax.scan(take, start, order)
             params, moments = params | trained[0], moments | trained[1]
             positions = x.shape[1] * x.shape[2]
@@ -118,7 +119,7 @@ def _make_group_step(
             latent: Any = flow.apply(
                 variables, every[index], condition, method="forward_and_log_det"
             )
-            log_prob = Latent(*latent).log_prob() + outers[index]
+            log_prob = _latent(detector, i, params, *latent).log_prob() + outers[index]
             # A vector's share of an image's prior.
             prior = detector.loss.of_nats(detector.prior(params[name]) / positions, channels)
             loss = detector.loss.of_vectors(log_prob, channels).mean() + prior
@@ -130,6 +131,18 @@ def _make_group_step(
         return (apply_updates(params, updates, factor), moments), log_prob
 
     return take
+
+
+def _latent(
+    detector: FlowDetector, i: int, params: Any, z: jax.Array, log_det: jax.Array
+) -> Latent:
+    """Return the latents of vectors of map i with what their base says of them."""
+    components = detector.pyramid.components
+    if components == 1:
+        return Latent(z, log_det)
+    own = {"params": params[base_name(i)]}
+    log_base: Any = HierarchicalMixture(components).apply(own, z, method="log_prob")
+    return Latent(z, log_det, log_base)
 
 
 def check_vectors(

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxflow.detectors import FlowDetector, FlowPyramid
+from jaxflow.detectors import (
+    FlowDetector,
+    FlowPyramid,
+    latent_term,
+    nll,
+    probability,
+    volume_term,
+)
 from jaxflow.errors import InputError
 from jaxflow.experiments.checks import check_config
 from jaxflow.experiments.config import cflow_config
@@ -21,6 +28,7 @@ from jaxflow.flows import (
     CrossMapCoupling,
     FastFlow2D,
     Glow2D,
+    HierarchicalMixture,
     PerMap,
 )
 from jaxflow.training import run_passes
@@ -124,6 +132,46 @@ def test_a_flow_of_whole_maps_takes_no_groups_of_vectors():
         InputError, match=r"256: msflow looks at whole .*flow to cflow or autoregressive$"
     ):
         check_config(config)
+
+
+def test_a_mixture_as_base_is_in_the_likelihood_and_in_every_score():
+    noise = np.random.default_rng(0)
+    maps = [jnp.asarray(noise.standard_normal((3, 4, 4, c)), jnp.float32) for c in (4, 6)]
+    flow = FastFlow2D(steps=1)
+    plain, mixed = (FlowPyramid(flow, 2, "none", components=k) for k in (1, 3))
+    variables = jax.jit(functools.partial(mixed.init, method="latents"))(jax.random.key(0), maps)
+    params = {k: v for k, v in variables["params"].items() if not k.startswith("bases")}
+    assert jax.tree.structure(params) == jax.tree.structure(
+        dict(jax.eval_shape(plain.init, jax.random.key(0), maps)["params"])
+    )
+    latents = mixed.apply(variables, maps, method="latents")
+    for i, latent in enumerate(latents):
+        base = HierarchicalMixture(3)
+        own = {"params": variables["params"][f"bases_{i}"]}
+        expected = base.apply(own, latent.z, method="log_prob") + latent.log_det
+        np.testing.assert_allclose(latent.log_prob(), expected, rtol=1e-5)
+        both = latent_term(latent) + volume_term(latent)
+        np.testing.assert_allclose(nll(latent), both, rtol=1e-5, atol=1e-5)
+        order = np.argsort(probability(latent).ravel())
+        assert (np.diff(np.asarray(latent_term(latent)).ravel()[order]) > -1e-5).all()
+    # Centres in one place, at 0, are the standard normal.
+    bases = [name for name in variables["params"] if name.startswith("bases")]
+    zeros = jax.tree.map(jnp.zeros_like, {name: variables["params"][name] for name in bases})
+    same = mixed.apply({**variables, "params": params | zeros}, maps, method="latents")
+    normal = plain.apply({**variables, "params": params}, maps, method="latents")
+    for a, b in zip(same, normal, strict=True):
+        np.testing.assert_allclose(a.log_prob(), b.log_prob(), rtol=1e-5)
+        np.testing.assert_allclose(probability(a), probability(b), rtol=1e-4, atol=1e-6)
+
+
+def test_latents_are_drawn_from_the_base():
+    pyramid = FlowPyramid(FastFlow2D(steps=1), 1, "none", components=2)
+    maps = [jnp.zeros((1, 2, 2, 4))]
+    variables = pyramid.init(jax.random.key(0), maps, method="latents")
+    far = {"centre": jnp.full(4, 50.0), "deltas": jnp.zeros((1, 4)), "log_weights": jnp.zeros(2)}
+    variables = {**variables, "params": {**variables["params"], "bases_0": far}}
+    (z,) = pyramid.apply(variables, jax.random.key(1), [(20, 5, 5, 4)], method="draw")
+    np.testing.assert_allclose([z.mean(), z.std()], [50.0, 1.0], atol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn.mixture import GaussianMixture as Reference
 
 from jaxflow.flows import (
@@ -16,6 +16,7 @@ from jaxflow.flows import (
     DiagonalGaussian,
     GaussianMixture,
     GlobalAffine,
+    HierarchicalMixture,
     Identity,
     StandardNormal,
     StudentT,
@@ -50,6 +51,35 @@ BASES = {
     "full_mixture": lambda dtype: as_mixture(fit_reference("full")[0], dtype),
     "student_t": lambda dtype: StudentT(5.0),
 }
+
+
+def test_a_hierarchical_mixture_is_the_density_of_its_public_code(draw):
+    """`logsumexp_k(-|z - mu_k|^2 / 2 + log w_k) - c / 2 log 2 pi`, mu_0 the main centre."""
+    z = draw((4, 3))
+    with jax.enable_x64(True):
+        base = HierarchicalMixture(5, jnp.float64)
+        variables = base.init(jax.random.key(0), jnp.asarray(z), method="log_prob")
+        params = {name: np.asarray(value) for name, value in variables["params"].items()}
+        params["log_weights"] = np.array([0.3, -1.0, 0.0, 2.0, 0.5])
+        got = base.apply({"params": params}, jnp.asarray(z), method="log_prob")
+    np.testing.assert_allclose(params["centre"], 5.0 / np.sqrt(6))
+    centres = params["centre"] + np.concatenate([np.zeros((1, 3)), params["deltas"]])
+    squares = np.square(z[..., None, :] - centres).sum(-1)
+    log_weights = params["log_weights"] - special.logsumexp(params["log_weights"])
+    expected = special.logsumexp(-0.5 * squares + log_weights, axis=-1) - 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+    assert params["deltas"].shape == (4, 3)
+
+
+def test_samples_of_a_hierarchical_mixture_are_around_its_centres():
+    base = HierarchicalMixture(2)
+    params = {"centre": jnp.asarray([9.0, 0.0]), "deltas": jnp.asarray([[-18.0, 0.0]])}
+    params["log_weights"] = jnp.log(jnp.asarray([0.75, 0.25]))
+    z = base.apply({"params": params}, jax.random.key(0), (20_000, 2), method="sample")
+    near = np.asarray(z[:, 0]) > 0
+    assert near.mean() == pytest.approx(0.75, abs=0.02)
+    np.testing.assert_allclose(z[near].mean(0), [9.0, 0.0], atol=0.05)
+    np.testing.assert_allclose(z[near].std(0), 1.0, atol=0.05)
 
 
 def test_a_diagonal_gaussian_is_that_of_scipy(draw):

@@ -238,6 +238,25 @@ def test_whitening_leaves_the_image_out_in_training_and_not_in_validation(maps):
     assert abs(seen - new) > 0.1 * abs(new)
 
 
+def test_groups_train_a_mixture_as_base_with_its_flow(maps):
+    detector = make_detector()
+    pyramid = detector.pyramid.clone(components=3)
+    detector = dataclasses.replace(detector, pyramid=pyramid)
+    variables = detector.pyramid.lazy_init(
+        jax.random.key(0), maps, method=type(detector.pyramid).latents
+    )
+    state = create_state(dict(variables), ADAM, 1)
+    _, (seen,) = take(detector, state, [maps], 18, rate=lambda step: 0.0 * step)
+    _, expected = detector.objective(dict(variables), maps, jax.random.key(0))
+    np.testing.assert_allclose(seen, expected.mean(), 2e-2)
+    trained, _ = take(detector, state, [maps], 18)
+    for name in ("bases_0", "bases_1"):
+        for before, after in zip(
+            leaves(state.params[name]), leaves(trained.params[name]), strict=True
+        ):
+            assert np.abs(after - before).max() > 1e-5
+
+
 def test_rate_rises_from_a_tenth_and_falls_to_a_thousandth():
     rate = RATES["cosine_warmup"](10, 4, 2)
     values = np.array([float(rate(step)) for step in range(41)])
