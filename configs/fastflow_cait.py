@@ -28,4 +28,6 @@ def get_config():
     config.model.steps = 20
     config.model.kernel_sizes = (3, 1)
     config.model.hidden_ratio = 1 / 3
+    config.model.coupling = "affine"
+    config.model.normalization = "layer_norm"
     return config

@@ -21,4 +21,6 @@ def get_config():
     config.data.name = "mvtec_ad"
     config.encoder.name = "resnet18"
     config.model.kernel_sizes = (3,)
+    config.model.coupling = "affine"
+    config.model.normalization = "layer_norm"
     return config

@@ -22,4 +22,6 @@ def get_config():
     config.data.augmentation = "fastflow"
     config.encoder.name = "wide_resnet50_2"
     config.model.kernel_sizes = (3, 1)
+    config.model.coupling = "affine"
+    config.model.normalization = "layer_norm"
     return config

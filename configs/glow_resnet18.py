@@ -20,4 +20,6 @@ def get_config():
     config.encoder.name = "resnet18"
     config.model.flow = "glow"
     config.model.kernel_sizes = (3,)
+    config.model.coupling = "affine"
+    config.model.normalization = "layer_norm"
     return config

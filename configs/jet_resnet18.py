@@ -19,4 +19,5 @@ def get_config():
     config.encoder.name = "resnet18"
     config.encoder.stages = (2, 3)
     config.model.flow = "jet"
+    config.model.normalization = "layer_norm"
     return config

@@ -27,4 +27,5 @@ def get_config():
     config.model.permutation = "linear"
     config.model.options.conjugate = True
     config.model.options.diagonal_prior = 1.0
+    config.model.normalization = "layer_norm"
     return config

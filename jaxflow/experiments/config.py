@@ -39,10 +39,10 @@ KEYS: tuple[tuple[str, object, str], ...] = (
     ),
     ("model.hidden_ratio", 1.0, "hidden width divided by the channels that condition"),
     ("model.clamp", 2.0, "bound of the absolute log-scale of a coupling"),
-    ("model.coupling", "affine", "kind of coupling"),
+    ("model.coupling", "additive", "kind of coupling"),
     ("model.log_scale", "tanh", "form of the log-scale"),
     ("model.permutation", "hard", "channel permutation between steps"),
-    ("model.normalization", "layer_norm", "what is done to the feature maps before the flow"),
+    ("model.normalization", "whiten", "what is done to the feature maps before the flow"),
     ("model.condition", "none", "condition of the flows"),
     ("model.condition_dim", 128, "channels of the position encoding, a multiple of 4"),
     ("model.dtype", "float32", "compute dtype of the flows"),
@@ -112,6 +112,7 @@ def cflow_config() -> ml_collections.ConfigDict:
     config.data.augmentation = "cflow"
     config.encoder.stages = (2, 3, 4)
     config.model.flow = "cflow"
+    config.model.coupling = "affine"
     config.model.condition = "position"
     config.model.hidden_ratio = 2.0
     config.model.clamp = 1.9
@@ -154,6 +155,7 @@ def u_shaped_config() -> ml_collections.ConfigDict:
     config = default_config()
     config.encoder.stages = (1, 2, 3)
     config.model.flow = "u_shaped"
+    config.model.coupling = "affine"
     config.model.steps = 4
     config.model.normalization = "layer_norm_affine"
     config.training.epochs = 200

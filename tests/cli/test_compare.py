@@ -34,7 +34,12 @@ def run(*arguments):
 def tiny_table(monkeypatch, config_file):
     """Put a table over two textures beside those of the papers; give the folder of its config."""
     rows = {"small": Row("tiny"), "broken": Row("tiny", ("encoder.weights=/none.safetensors",))}
-    settings = ("training.epochs=1", "data.options.n_train=8")
+    settings = (
+        "training.epochs=1",
+        "data.options.n_train=8",
+        "model.normalization=layer_norm",
+        "model.coupling=affine",
+    )
     category_settings = {"brushed": ("data.image_size=(48,48)",)}
     table = PaperTable(
         "a tiny table", "textures", ("woven", "brushed"), rows, settings, category_settings
