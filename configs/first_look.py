@@ -1,4 +1,4 @@
-r"""A first look at your own images, in minutes: FastFlow on ResNet-18, small images, few epochs.
+r"""A first look at your own images, in minutes: ResNet-18, small images, few epochs.
 
 python -m jaxflow.train --config=configs/first_look.py --workdir=runs/first \
     --config.data.data_dir=PATH

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +120,6 @@ class FlowPyramid(Bijection):
             if flow.joint
             else PerMap([flow.copy(name=flow_name(i)) for i in numbers])
         )
-
         mixed = numbers if self.components > 1 else ()
         self.bases = [HierarchicalMixture(self.components, name=base_name(i)) for i in mixed]
 
@@ -137,16 +136,23 @@ class FlowPyramid(Bijection):
     @nn.nowrap
     def describe(self) -> str:
         """Say in a line what it is."""
-        return f"{self.flow.describe()}, {self.normalization}, condition {self.condition}"
+        said = f"{self.flow.describe()}, {self.normalization}, condition {self.condition}"
+        return said if self.components == 1 else f"{said}, base of {self.components} Gaussians"
 
-    def latents(self, feature_maps: Maps, leave_one_out: bool = False) -> tuple[Latent, ...]:
+    def latents(
+        self,
+        feature_maps: Maps,
+        leave_one_out: bool = False,
+        condition: Maps | None = None,
+    ) -> tuple[Latent, ...]:
         """Map each f[b, h_i, w_i, c_i] to its latent.
 
         Args:
           feature_maps: of all maps.
           leave_one_out: whether the normalization is that of all other images; see `Bijection`.
+          condition: of each map, in place of the named one.
         """
-        z, log_det = self._forward(self.normalize(feature_maps, leave_one_out))
+        z, log_det = self._forward(self.normalize(feature_maps, leave_one_out), condition)
         if not self.bases:
             return tuple(map(Latent, z, log_det))
         log_base = [base.log_prob(each) for base, each in zip(self.bases, z, strict=True)]
@@ -154,9 +160,13 @@ class FlowPyramid(Bijection):
 
     def log_prob(self, x: Maps, condition: Maps | None = None) -> tuple[jax.Array, ...]:
         """Return the exact log-likelihood f[b, h_i, w_i] of each map's positions, nats."""
-        if condition is not None:
-            raise ValueError("the pyramid has its own condition")
-        return tuple(latent.log_prob() for latent in self.latents(x))
+        return tuple(latent.log_prob() for latent in self.latents(x, condition=condition))
+
+    def sample(
+        self, key: jax.Array, shape: Sequence[Any], condition: Maps | None = None
+    ) -> tuple[jax.Array, ...]:
+        """Draw latents of these shapes from their bases, and map them to x."""
+        return self.inverse(self.draw(key, shape), condition)
 
     def draw(self, key: jax.Array, shapes: Sequence[Sequence[int]]) -> tuple[jax.Array, ...]:
         """Draw latents f[b, h_i, w_i, c_i] of these shapes from their bases."""
@@ -173,7 +183,7 @@ class FlowPyramid(Bijection):
         return self._forward(self.normalize(x), condition)
 
     @nn.nowrap
-    def _forward(self, normalized, condition=None):
+    def _forward(self, normalized, condition):
         x, outer = normalized
         codes = self.codes(x) if condition is None else condition
         z, log_det = self.flows.forward_and_log_det(x, codes)

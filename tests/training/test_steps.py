@@ -85,7 +85,7 @@ def test_step_is_adam_on_the_mean_over_images_of_the_sum_over_dimensions(tiny, k
     constants = kept.state.constants
 
     def mean_of_sums(params):
-        ((z, log_det),) = detector.latents({"params": params, "constants": constants}, maps)
+        ((z, log_det, _),) = detector.latents({"params": params, "constants": constants}, maps)
         sums = 0.5 * (z**2).sum((1, 2, 3)) + 0.5 * z[0].size * np.log(2 * np.pi)
         return (sums - log_det.sum((1, 2))).mean(), z[0].size
 
