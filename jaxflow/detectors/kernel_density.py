@@ -31,8 +31,8 @@ class KernelDensity(VectorDensity):
     The variables hold the drawn vectors of each map.
 
     Attributes:
-      bandwidth: h; None: the one by which 512 of the vectors are likeliest, each by the vectors of
-        other images alone.
+      bandwidth: h; None: the one that makes 512 of the vectors most likely. The kernels of a
+        vector's own image do not count there.
       whiten: whether the vectors are whitened by the covariance of all, shrunk by OAS.
       **others: see `VectorDensity` and `PerVector`.
 
@@ -66,8 +66,7 @@ class KernelDensity(VectorDensity):
         """Whiten the vectors of a map and find the bandwidth; see `PerVector`.
 
         Raises:
-          InputError: if the bandwidth is to be found and there is one image alone, or all vectors
-            are the same.
+          InputError: if all vectors are the same, or only one image is there to find a bandwidth.
         """
         vectors, owners = drawn.joined()
         r = self.shorten(vectors)
@@ -103,7 +102,7 @@ def _whitened(constants: Constants, r: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 def _likeliest(kernels: np.ndarray, owners: np.ndarray, seed: int) -> float:
-    """Find the bandwidth by which vectors are likeliest, each by those of other images alone.
+    """Find the bandwidth that makes vectors most likely, without kernels of their own images.
 
     Args:
       kernels: f[n, c].

@@ -82,8 +82,8 @@ class FlowPyramid(Bijection):
       normalization: a key of `NORMALIZATIONS`.
       condition: a key of `CONDITIONS`; every flow is given that of its map's size.
       condition_dim: channels of the condition.
-      components: of the base of each map's latents: 1, the standard normal, or more, a
-        `HierarchicalMixture` of its own.
+      components: Gaussians of the base: 1 is the standard normal; with more, each map has a
+        `HierarchicalMixture`.
 
     Raises:
       ValueError: if the normalization or the condition is unknown, the condition cannot have that

@@ -226,8 +226,8 @@ def test_whitening_leaves_the_image_out_in_training_and_not_in_validation(maps):
     constants = dict(variables["constants"])
     for i, x in enumerate(maps):
         name = f"normalizations_{i}"
-        alone = {"images": jnp.asarray(2.0), "own": jnp.full(x.shape[1:3], 0.5)}
-        constants[name] = {**constants[name], **alone}
+        seen_two = {"images": jnp.asarray(2.0), "own": jnp.full(x.shape[1:3], 0.5)}
+        constants[name] = {**constants[name], **seen_two}
     variables["constants"] = constants
     state = create_state(variables, ADAM, 1)
     _, (seen,) = take(detector, state, [maps], 18, rate=lambda step: 0.0 * step)
